@@ -1,0 +1,1 @@
+"""A local IAM Roles Anywhere that verifies like the service. It shares no code with the client."""

@@ -32,14 +32,14 @@ Tries = Literal["unknown", "low", "last", "none"]
 
 
 def printable(text: str) -> str:
-    """Text from outside (token labels, a service's message) with nothing that a terminal would obey.
+    r"""Text from outside (token labels, a service's message) with nothing that a terminal would obey.
 
     Args:
         text: any text.
 
     Returns:
         The text with every character that is not printable (control characters, line ends, bidirectional overrides)
-        written as a Python escape such as ``\\x1b``.
+        written as a Python escape such as ``\x1b``.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 

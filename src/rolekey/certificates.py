@@ -1,0 +1,185 @@
+"""X.509 certificates as files and tokens hold them, and the path from an end-entity certificate to its root.
+
+Implements the end-entity and chain rules of the IAM Roles Anywhere trust model (AWS, trust-model; RFC 5280).
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs12
+
+from rolekey.errors import CertificateError
+
+MAX_CHAIN_LENGTH = 5
+MAX_FILE_SIZE = 1 << 20
+# An export without a password has either no password or an empty one: both are in use.
+_NO_PASSWORD = (b"", None)
+
+
+def read_file(path: Path, what: str) -> bytes:
+    """Read a small file that the user named.
+
+    Args:
+        path: the file.
+        what: what it is, for the error's text.
+
+    Raises:
+        CertificateError: it cannot be read, or is too large to be what it should be.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_SIZE + 1)
+    except OSError as error:
+        raise CertificateError(
+            f"cannot read the {what} {path}: {error.strerror}",
+            hint="check the path and the permissions of the file and its directories",
+        ) from error
+    if len(data) > MAX_FILE_SIZE:
+        raise CertificateError(f"the {what} {path} is larger than 1 MiB", hint="name the right file")
+    return data
+
+
+def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
+    """Read all certificates of a PEM, DER or PKCS#12 file (the latter without a password).
+
+    Args:
+        path: the file; anything around and between the PEM blocks is ignored, private keys included.
+
+    Returns:
+        At least one certificate: the end-entity certificate of a PKCS#12 file comes first, else the file's order.
+
+    Raises:
+        CertificateError: the file cannot be read or holds no certificate.
+    """
+    data = read_file(path, "certificate")
+    try:
+        if b"-----BEGIN " in data:
+            return tuple(x509.load_pem_x509_certificates(data))
+        return _der_certificates(data)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CertificateError(
+            f"{path} holds no certificate that can be read: {error}",
+            hint="give a PEM or DER certificate, or a PKCS#12 file without a password",
+        ) from error
+
+
+def _der_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
+    try:
+        return (x509.load_der_x509_certificate(data),)
+    except ValueError:
+        bundle = load_pkcs12(data)
+    found = [entry.certificate for entry in (bundle.cert, *bundle.additional_certs) if entry is not None]
+    if not found:
+        raise ValueError("a PKCS#12 file without a certificate")
+    return tuple(found)
+
+
+def load_pkcs12(data: bytes) -> pkcs12.PKCS12KeyAndCertificates:
+    """Decode a PKCS#12 file that has no password or an empty one.
+
+    Raises:
+        ValueError: it is no PKCS#12 file, or it has a password.
+    """
+    for password in _NO_PASSWORD:
+        try:
+            return pkcs12.load_pkcs12(data, password)
+        except ValueError as error:
+            reason = error
+    raise reason
+
+
+def spki(public_key: object) -> bytes:
+    """A public key as DER SubjectPublicKeyInfo, by which keys are compared."""
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined,no-any-return]
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Whether the certificate's basicConstraints say CA:TRUE."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+
+
+def describe(certificate: x509.Certificate) -> str:
+    """A certificate in a few words: its subject, or its serial number where the subject is empty."""
+    return certificate.subject.rfc4514_string() or f"serial number {certificate.serial_number}"
+
+
+def check_end_entity(certificate: x509.Certificate, now: datetime) -> None:
+    """Refuse what IAM Roles Anywhere would refuse, before a PIN is asked for.
+
+    Args:
+        certificate: the end-entity certificate.
+        now: aware datetime.
+
+    Raises:
+        CertificateError: expired, not yet valid, or a CA's certificate.
+    """
+    name = describe(certificate)
+    if now > certificate.not_valid_after_utc:
+        raise CertificateError(
+            f"the certificate {name} expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC",
+            hint="renew the certificate, or check this machine's clock",
+        )
+    if now < certificate.not_valid_before_utc:
+        raise CertificateError(
+            f"the certificate {name} is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC",
+            hint="check this machine's clock, or wait",
+        )
+    if is_ca(certificate):
+        raise CertificateError(
+            f"the certificate {name} is a CA certificate",
+            hint="use the end-entity certificate that the CA issued; its file must have it first",
+        )
+
+
+def issuer_chain(leaf: x509.Certificate, candidates: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """The path above an end-entity certificate, for X-Amz-X509-Chain.
+
+    Where two candidates issued the same certificate (a cross-signed CA), the one that is not self-signed is on the
+    longer path and is taken, then the one that is valid for longer.
+
+    Args:
+        leaf: the end-entity certificate.
+        candidates: certificates in any order; leaf, roots and strangers among them do no harm.
+
+    Returns:
+        The issuers from the leaf's upwards, self-signed root and leaf excluded; empty where the leaf's issuer is not
+        among the candidates.
+
+    Raises:
+        CertificateError: the path has more than 5 certificates, which the service does not take.
+    """
+    rest = list({c.fingerprint(hashes.SHA256()): c for c in candidates if c != leaf}.values())
+    path: list[x509.Certificate] = []
+    current = leaf
+    while issuers := [c for c in rest if c.subject == current.issuer and _issued(c, current)]:
+        current = max(issuers, key=lambda c: (c.subject != c.issuer, c.not_valid_after_utc))
+        if current.subject == current.issuer:
+            break
+        rest.remove(current)
+        path.append(current)
+    if len(path) > MAX_CHAIN_LENGTH:
+        raise CertificateError(
+            f"the path above the certificate has {len(path)} intermediates; IAM Roles Anywhere takes at most 5",
+            hint="register a trust anchor nearer to the end-entity certificate and leave out the issuers above it",
+        )
+    return tuple(path)
+
+
+def _issued(issuer: x509.Certificate, subject: x509.Certificate) -> bool:
+    try:
+        subject.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def utc_now() -> datetime:
+    """The system's clock, as an aware datetime."""
+    return datetime.now(UTC)

@@ -1,0 +1,33 @@
+"""Temporary credentials, as IAM Roles Anywhere hands them out."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+
+def format_timestamp(moment: datetime) -> str:
+    """A moment as every SDK reads it.
+
+    Args:
+        moment: an aware datetime.
+
+    Returns:
+        ``YYYY-MM-DDTHH:MM:SSZ``, UTC, a fraction of a second cut off.
+    """
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One set of temporary credentials; its repr shows the access key id and the expiration only.
+
+    Args:
+        access_key_id: public identifier, ``ASIA...``.
+        secret_access_key: secret.
+        session_token: secret.
+        expiration: aware datetime, UTC.
+    """
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expiration: datetime

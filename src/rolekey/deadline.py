@@ -1,0 +1,65 @@
+"""One deadline for everything that a command waits for: token, network, retries."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from rolekey.errors import DeadlineError
+
+T = TypeVar("T")
+
+
+class Deadline:
+    """A point in time after which nothing is waited for.
+
+    Args:
+        seconds: how long from now, in seconds.
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._end = clock() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left; 0.0 when it has passed."""
+        return max(0.0, self._end - self._clock())
+
+    def run(self, what: str, function: Callable[[], T]) -> T:
+        """Call a function that may block for ever, and stop waiting for it when the time is over.
+
+        The function runs in a daemon thread: a socket that drips, a resolver or a PKCS#11 module that hangs keeps
+        neither the caller nor, later, the process. What it does after the deadline is ignored.
+
+        Args:
+            what: what is being waited for, for the error's text.
+            function: takes nothing; its result or exception becomes this call's.
+
+        Raises:
+            DeadlineError: the time was over first.
+        """
+        outcome: queue.SimpleQueue[tuple[bool, T | BaseException]] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                outcome.put((True, function()))
+            except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
+                outcome.put((False, error))
+
+        remaining = self.remaining()
+        if remaining > 0:
+            threading.Thread(target=work, name=f"rolekey: {what}", daemon=True).start()
+        try:
+            succeeded, value = outcome.get(timeout=remaining)
+        except queue.Empty:
+            raise DeadlineError(
+                f"timed out after {self.seconds:g} s waiting for {what}",
+                hint="see what holds it up with --debug, or allow more with --timeout SECONDS",
+            ) from None
+        if succeeded:
+            return value  # type: ignore[return-value]  # the flag says which of the two it is
+        assert isinstance(value, BaseException)  # noqa: S101 - for the type checker
+        raise value

@@ -1,0 +1,158 @@
+"""A private key in a file: PKCS#8 (RFC 5958), PKCS#1 (RFC 8017), SEC1 (RFC 5915), ML-DSA (RFC 9881), PKCS#12.
+
+The file is read anew for each signer, so that a renewed key is used at the next CreateSession.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from rolekey.certificates import load_pkcs12, read_file
+from rolekey.errors import AmbiguousMatchError, KeyNotFoundError, PinIncorrectError, UnsupportedKeyError
+from rolekey.secret import Secret
+from rolekey.signers.base import HashName, PublicKey
+
+FileKey = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | mldsa.MLDSA44PrivateKey
+    | mldsa.MLDSA65PrivateKey
+    | mldsa.MLDSA87PrivateKey
+)
+_HASHES: dict[HashName, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
+_PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
+_KINDS = "RSA, EC (P-256, P-384, P-521) and ML-DSA keys in PKCS#8, PKCS#1 and SEC1 PEM can be read"
+
+
+class FileSigner:
+    """Signs with a private key that a file holds. It can be copied, unlike one in a token.
+
+    Args:
+        private_key: a key of ``cryptography``.
+    """
+
+    def __init__(self, private_key: FileKey) -> None:
+        self._private_key = private_key
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The public half."""
+        return self._private_key.public_key()
+
+    def sign(self, message: bytes, *, hash: HashName = "sha256") -> bytes:  # noqa: A002 - the word of the field
+        """Sign a message, as Signer.sign() says."""
+        algorithm = _HASHES[hash]()
+        if isinstance(self._private_key, rsa.RSAPrivateKey):
+            return self._private_key.sign(message, padding.PKCS1v15(), algorithm)
+        if isinstance(self._private_key, ec.EllipticCurvePrivateKey):
+            return self._private_key.sign(message, ec.ECDSA(algorithm))
+        return self._private_key.sign(message)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def open_file_signer(path: Path, passphrase: Callable[[], Secret], *, passphrase_given: bool = False) -> FileSigner:
+    """Read the one private key of a file.
+
+    Args:
+        path: PEM (text and certificates around the key are ignored) or PKCS#12 without a password.
+        passphrase: gives the passphrase; called only for an encrypted key.
+        passphrase_given: the user named a passphrase, which an unencrypted key has no use for.
+
+    Raises:
+        CertificateError: the file cannot be read.
+        KeyNotFoundError: it holds no private key.
+        AmbiguousMatchError: it holds more than one.
+        UnsupportedKeyError: a format or type of key that cannot be used.
+        PinIncorrectError: the passphrase does not decrypt it.
+    """
+    data = read_file(path, "private key file")
+    blocks = [(match[1], match[0] + b"\n") for match in _PEM_BLOCK.finditer(data)]
+    if len(blocks) > 1:
+        raise AmbiguousMatchError(
+            f"{path} holds {len(blocks)} private keys",
+            hint="put the key to use into a file of its own; none is chosen",
+            candidates=(),
+        )
+    if not blocks:
+        return FileSigner(_pkcs12_key(path, data))
+    label, pem = blocks[0]
+    if label == b"TSS2 PRIVATE KEY":
+        raise UnsupportedKeyError(
+            f"{path} is a TPM key, which this version does not sign with",
+            hint="use the key through a PKCS#11 module of the TPM (libtpm2_pkcs11.so) and a pkcs11: URI",
+        )
+    if label == b"ENCRYPTED PRIVATE KEY" or b"ENCRYPTED" in pem.split(b"\n\n")[0]:
+        return FileSigner(_encrypted_key(path, pem, passphrase()))
+    if passphrase_given:
+        raise UnsupportedKeyError(
+            f"a passphrase was given, but the private key in {path} is not encrypted",
+            hint="leave out --pkcs8-password",
+        )
+    return FileSigner(_plain_key(path, pem))
+
+
+def _plain_key(path: Path, pem: bytes) -> FileKey:
+    try:
+        return _usable(path, load_pem_private_key(pem, None))
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        if key := _seed_and_expanded_key(pem):
+            return key
+        raise UnsupportedKeyError(f"the private key in {path} cannot be read", hint=_KINDS) from error
+
+
+def _seed_and_expanded_key(pem: bytes, passphrase: bytes | None = None) -> FileKey | None:
+    from rolekey.signers.mldsa_pkcs8 import load_seed_and_expanded_key  # noqa: PLC0415 - rare, and its import is slow
+
+    return load_seed_and_expanded_key(pem, passphrase)
+
+
+def _encrypted_key(path: Path, pem: bytes, passphrase: Secret) -> FileKey:
+    secret = passphrase.reveal().encode()
+    try:
+        return _usable(path, load_pem_private_key(pem, secret))
+    except UnsupportedAlgorithm as error:
+        raise UnsupportedKeyError(
+            f"the encryption of the private key in {path} is not supported",
+            hint="encrypt it anew with: openssl pkcs8 -topk8 -v2 aes-256-cbc",
+        ) from error
+    except (ValueError, TypeError):
+        if key := _seed_and_expanded_key(pem, secret):
+            return key
+        # The cause is not chained: its text is the library's, and the passphrase was its argument.
+        raise PinIncorrectError(
+            f"the passphrase does not decrypt the private key in {path}",
+            hint="check the passphrase; it is not tried again",
+        ) from None
+
+
+def _pkcs12_key(path: Path, data: bytes) -> FileKey:
+    try:
+        key = load_pkcs12(data).key
+    except ValueError:
+        key = None
+    if key is None:
+        raise KeyNotFoundError(
+            f"{path} holds no private key that can be read",
+            hint="give a PEM file with a private key (or a PKCS#12 file without a password) as --private-key",
+        )
+    return _usable(path, key)
+
+
+def _usable(path: Path, key: object) -> FileKey:
+    if isinstance(key, FileKey):
+        return key
+    raise UnsupportedKeyError(
+        f"the private key in {path} is of a type that IAM Roles Anywhere does not take: {type(key).__name__}",
+        hint=_KINDS,
+    )

@@ -5,7 +5,6 @@ Imported only once a server is made, because uvicorn and httptools are optional.
 
 import asyncio
 import contextlib
-import enum
 import functools
 import math
 import signal
@@ -33,14 +32,18 @@ _CHUNK_OVERHEAD = 8  # bytes on the wire for a body's byte: a chunk of one byte 
 _HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class _Phase(enum.Enum):
-    """What the connection is waiting for."""
+# What a connection is waiting for. Plain numbers: a member of an Enum is slow to look up, and each request does so often.
+_IDLE = 0  # the first byte of a further request
+_HEADER = 1
+_BODY = 2
+_ANSWER = 3  # the application; nothing is being received
+_REFUSED = 4  # the client has been told; what it still sends is thrown away
 
-    IDLE = enum.auto()  # the first byte of a further request
-    HEADER = enum.auto()
-    BODY = enum.auto()
-    ANSWER = enum.auto()  # the application; nothing is being received
-    REFUSED = enum.auto()  # the client has been told; what it still sends is thrown away
+
+class _Clock:
+    """The loop's time in seconds as of the server's last tick, a tenth of a second ago at most."""
+
+    now = 0.0
 
 
 class _RefusedError(Exception):
@@ -57,6 +60,7 @@ class GuardedProtocol(HttpToolsProtocol):
         server_state: what the server's connections share.
         app_state: the lifespan's state, empty here.
         limits: what one client may take.
+        clock: the server's.
         _loop: the event loop, None for the running one.
     """
 
@@ -66,11 +70,13 @@ class GuardedProtocol(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         limits: "Limits",
+        clock: _Clock,
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
-        self._phase = _Phase.HEADER
+        self._clock = clock
+        self._phase = _HEADER
         self._deadline = math.inf  # for the phase, in the loop's seconds
         self._write_deadline = math.inf  # for an answer that the client does not read
         self._close_deadline = math.inf  # for a connection that is closed but not gone
@@ -85,11 +91,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._turn_away(transport)
             return
         super().connection_made(transport)
-        self._deadline = self.loop.time() + min(self._limits.header_seconds, self._limits.idle_seconds)
+        self._deadline = self._clock.now + min(self._limits.header_seconds, self._limits.idle_seconds)
 
     def _turn_away(self, transport: asyncio.Transport) -> None:
         self.transport = transport
-        self._phase = _Phase.REFUSED
+        self._phase = _REFUSED
         if transport.get_extra_info("sslcontext") is None:
             transport.write(_answer(503))
             transport.close()
@@ -99,17 +105,17 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, within the limits."""
-        if self._phase is _Phase.REFUSED or self.transport.is_closing():
+        if self._phase is _REFUSED or self.transport.is_closing():
             return
-        if self._phase is _Phase.IDLE:
-            self._enter(_Phase.HEADER, self._limits.header_seconds)
+        if self._phase is _IDLE:
+            self._enter(_HEADER, self._limits.header_seconds)
         self._received += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # No other protocol is spoken here: the request is answered as it stands, what follows is not HTTP.
             self.cycle.keep_alive = False
-            self._phase = _Phase.REFUSED
+            self._phase = _REFUSED
             self._deadline = math.inf
             if self.cycle.response_complete:
                 self.transport.close()
@@ -120,15 +126,15 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _check_received(self) -> None:
         limits = self._limits
-        if self._phase is _Phase.HEADER and self._received > limits.header_bytes:
+        if self._phase is _HEADER and self._received > limits.header_bytes:
             self._refuse(431)
-        elif self._phase is _Phase.BODY and self._received > limits.header_bytes + _CHUNK_OVERHEAD * limits.body_bytes:
+        elif self._phase is _BODY and self._received > limits.header_bytes + _CHUNK_OVERHEAD * limits.body_bytes:
             # Chunk extensions and trailers are no part of the body and would be free otherwise.
             self._refuse(413)
 
     def pause_writing(self) -> None:
         """The client does not read: it has the time that it has for a body."""
-        self._write_deadline = self.loop.time() + self._limits.body_seconds
+        self._write_deadline = self._clock.now + self._limits.body_seconds
         super().pause_writing()
 
     def resume_writing(self) -> None:
@@ -140,13 +146,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request's first byte."""
-        if self._phase is not _Phase.HEADER:
-            self._enter(_Phase.HEADER, self._limits.header_seconds)
+        if self._phase is not _HEADER:
+            self._enter(_HEADER, self._limits.header_seconds)
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; a trailer after the body must not pass for one."""
-        if self._phase is _Phase.HEADER:
+        if self._phase is _HEADER:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -167,7 +173,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= _PIPELINED:
             self._refuse(400)
             raise _RefusedError
-        self._enter(_Phase.BODY, limits.body_seconds)
+        self._enter(_BODY, limits.body_seconds)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -182,9 +188,9 @@ class GuardedProtocol(HttpToolsProtocol):
         """The request is whole; the application has as long as it needs."""
         super().on_message_complete()
         if self.cycle.response_complete:
-            self._enter(_Phase.IDLE, self._limits.idle_seconds)
+            self._enter(_IDLE, self._limits.idle_seconds)
         else:
-            self._phase = _Phase.ANSWER
+            self._phase = _ANSWER
             self._deadline = math.inf
 
     def on_response_complete(self) -> None:
@@ -196,25 +202,25 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self._phase is _Phase.ANSWER:
-            self._enter(_Phase.IDLE, self._limits.idle_seconds)
+        elif self._phase is _ANSWER:
+            self._enter(_IDLE, self._limits.idle_seconds)
 
     # --- the limits' side
 
     def _enter(self, phase: _Phase, seconds: float) -> None:
         self._phase = phase
-        self._deadline = self.loop.time() + seconds
+        self._deadline = self._clock.now + seconds
         self._received = 0
         self._body_bytes = 0
 
     def _refuse(self, status: int) -> None:
         """Answer with a status where the client still waits for one, and close; once for a connection."""
-        if self._phase is _Phase.REFUSED:
+        if self._phase is _REFUSED:
             return
         cycle = self.cycle
         pending = cycle is not None and not cycle.response_complete
-        earlier = pending and (self._phase is _Phase.HEADER or bool(self.pipeline) or cycle.response_started)
-        self._phase = _Phase.REFUSED
+        earlier = pending and (self._phase is _HEADER or bool(self.pipeline) or cycle.response_started)
+        self._phase = _REFUSED
         self.pipeline.clear()
         if pending:
             cycle.disconnected = True
@@ -227,14 +233,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.write(_answer(status))
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._deadline = self.loop.time() + _LINGER_SECONDS
+        self._deadline = self._clock.now + _LINGER_SECONDS
 
-    def expire(self, now: float) -> None:
-        """Close the connection when a deadline has passed.
-
-        Args:
-            now: the loop's time in seconds.
-        """
+    def expire(self) -> None:
+        """Close the connection when a deadline has passed."""
+        now = self._clock.now
         if self.transport.is_closing():
             if self._close_deadline == math.inf:
                 self._close_deadline = now + _FLUSH_SECONDS
@@ -263,12 +266,14 @@ class GuardedServer(uvicorn.Server):
         super().__init__(config)
         self._limits = limits
         self._tls = tls
+        self._clock = _Clock()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections; asyncio's own TLS handshake would have a minute."""
         loop = asyncio.get_running_loop()
+        self._clock.now = loop.time()
         protocol = functools.partial(
-            GuardedProtocol, self.config, self.server_state, self.lifespan.state, self._limits, loop
+            GuardedProtocol, self.config, self.server_state, self.lifespan.state, self._limits, self._clock, loop
         )
         self.servers = [
             await loop.create_server(
@@ -285,9 +290,9 @@ class GuardedServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: the deadlines."""
-        now = asyncio.get_running_loop().time()
+        self._clock.now = asyncio.get_running_loop().time()
         for connection in self._guarded():
-            connection.expire(now)
+            connection.expire()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

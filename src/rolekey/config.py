@@ -1,0 +1,271 @@
+"""From what the user wrote to one frozen Settings: options > environment > defaults.
+
+Everything that can be judged without a file, a token or the network is judged here, before a PIN is asked for.
+"""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rolekey.arn import ARN, parse_profile_arn, parse_role_arn, parse_trust_anchor_arn
+from rolekey.endpoints import Endpoint
+from rolekey.errors import ConfigurationError
+from rolekey.pkcs11_uri import PKCS11URI
+from rolekey.secret import Secret
+
+log = logging.getLogger(__name__)
+
+DEFAULT_SESSION_DURATION = 3600
+SESSION_DURATIONS = range(900, 43201)
+DEFAULT_TIMEOUT = 50.0
+MAX_TIMEOUT = 3600.0
+# In the order in which they decide: AWS's own, then the ones of requests, curl and OpenSSL.
+CA_BUNDLE_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+CertificateReference = Path | PKCS11URI
+KeyReference = Path | PKCS11URI
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user wrote, as it was written; None or an empty text is what was not.
+
+    Args:
+        trust_anchor_arn, profile_arn, role_arn: the three ARNs.
+        certificate, private_key: a path or a ``pkcs11:`` URI; when one is missing the other serves for both.
+        intermediates: path of a PEM bundle.
+        session_duration: seconds.
+        role_session_name: name of the role session.
+        region: AWS region; else the trust anchor's.
+        endpoint: base URL of the service.
+        pkcs11_lib: path of a PKCS#11 module.
+        reuse_pin: accepted for the official helper's sake; the user PIN always serves an always-authenticate key.
+        pkcs8_password: passphrase of an encrypted key file.
+        verify_tls: whether the service's certificate is checked.
+        use_fips_endpoint, use_dualstack_endpoint: None leaves it to the environment.
+        timeout: seconds for everything.
+    """
+
+    trust_anchor_arn: str | None = None
+    profile_arn: str | None = None
+    role_arn: str | None = None
+    certificate: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+    intermediates: str | None = None
+    session_duration: int = DEFAULT_SESSION_DURATION
+    role_session_name: str | None = None
+    region: str | None = None
+    endpoint: str | None = field(default=None, repr=False)
+    pkcs11_lib: str | None = None
+    reuse_pin: bool = False
+    pkcs8_password: Secret | None = None
+    verify_tls: bool = True
+    use_fips_endpoint: bool | None = None
+    use_dualstack_endpoint: bool | None = None
+    timeout: float = DEFAULT_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that a CreateSession needs to know, checked.
+
+    Args:
+        trust_anchor_arn, profile_arn, role_arn: of one partition; the first two of one region.
+        region: of the signature's scope.
+        endpoint: where the request goes.
+        certificate: where the end-entity certificate is.
+        private_key: where its private key is.
+        derived_private_key: only the certificate was named, and the key is whatever belongs to it in its token.
+        intermediates: a PEM bundle, or None.
+        session_duration: seconds, 900 to 43200.
+        role_session_name: or None for the service's default.
+        pkcs11_module: path of a module that the user named, or None.
+        pkcs8_password: or None.
+        verify_tls: False only where the user said ``--no-verify-ssl``.
+        ca_bundle: PEM file (or directory) of trusted CAs in place of the usual ones, or None.
+        proxy: URL of the proxy for this endpoint (it may hold a password), or None.
+        timeout: seconds.
+    """
+
+    trust_anchor_arn: ARN
+    profile_arn: ARN
+    role_arn: ARN
+    region: str
+    endpoint: Endpoint
+    certificate: CertificateReference
+    private_key: KeyReference
+    derived_private_key: bool
+    intermediates: Path | None
+    session_duration: int
+    role_session_name: str | None
+    pkcs11_module: str | None
+    pkcs8_password: Secret | None
+    verify_tls: bool
+    ca_bundle: Path | None
+    proxy: Secret | None
+    timeout: float
+
+
+def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settings:
+    """Check the options and fill in what the environment and the defaults say.
+
+    Args:
+        options: what the user wrote.
+        environment: the process's environment.
+
+    Raises:
+        ConfigurationError: something is missing, malformed, or contradicts something else.
+    """
+    trust_anchor = parse_trust_anchor_arn(_required(options.trust_anchor_arn, "--trust-anchor-arn"))
+    profile = parse_profile_arn(_required(options.profile_arn, "--profile-arn"))
+    role = parse_role_arn(_required(options.role_arn, "--role-arn"))
+    region = _region(options.region, trust_anchor, profile, role)
+    if options.session_duration not in SESSION_DURATIONS:
+        raise ConfigurationError(
+            f"--session-duration is {options.session_duration} seconds",
+            hint="give a number of seconds from 900 to 43200 (and at most the role's maximum session duration)",
+        )
+    if not 0 < options.timeout <= MAX_TIMEOUT:
+        raise ConfigurationError("--timeout is out of range", hint="give a number of seconds from 0.1 to 3600")
+    endpoint = _endpoint(options, environment, trust_anchor.partition, region)
+    certificate, private_key = _references(options)
+    settings = Settings(
+        trust_anchor_arn=trust_anchor,
+        profile_arn=profile,
+        role_arn=role,
+        region=region,
+        endpoint=endpoint,
+        certificate=certificate,
+        private_key=private_key,
+        derived_private_key=not options.private_key,
+        intermediates=Path(options.intermediates) if options.intermediates else None,
+        session_duration=options.session_duration,
+        role_session_name=_role_session_name(options.role_session_name),
+        pkcs11_module=options.pkcs11_lib or None,
+        pkcs8_password=options.pkcs8_password,
+        verify_tls=options.verify_tls,
+        ca_bundle=_ca_bundle(environment),
+        proxy=_proxy(endpoint),
+        timeout=options.timeout,
+    )
+    log.debug("settings: region %s, endpoint %s, %s", region, endpoint, "proxy" if settings.proxy else "no proxy")
+    return settings
+
+
+def _required(value: str | None, option: str) -> str:
+    if not value:
+        raise ConfigurationError(
+            f"{option} is missing",
+            hint="name the trust anchor, the profile and the role by their ARNs; the console or "
+            "`aws rolesanywhere list-trust-anchors` and `list-profiles` show them",
+        )
+    return value
+
+
+def _region(option: str | None, trust_anchor: ARN, profile: ARN, role: ARN) -> str:
+    if trust_anchor.region != profile.region:
+        raise ConfigurationError(
+            f"the trust anchor is in {trust_anchor.region} and the profile in {profile.region}",
+            hint="use a trust anchor and a profile of the same region",
+        )
+    if option and option != trust_anchor.region:
+        raise ConfigurationError(
+            f"--region is {option} and the trust anchor is in {trust_anchor.region}",
+            hint="leave out --region, or use the ARNs of that region",
+        )
+    if len(partitions := {arn.partition for arn in (trust_anchor, profile, role)}) > 1:
+        raise ConfigurationError(
+            f"the ARNs are of different partitions: {', '.join(sorted(partitions))}",
+            hint="use a trust anchor, a profile and a role of the same partition",
+        )
+    return trust_anchor.region
+
+
+def _role_session_name(name: str | None) -> str | None:
+    if name and not re.fullmatch(r"[a-zA-Z0-9_=,.@-]{2,64}", name):
+        raise ConfigurationError(
+            "--role-session-name has a character or length that IAM Roles Anywhere does not take",
+            hint="give 2 to 64 of the characters a-z A-Z 0-9 _ = , . @ -",
+        )
+    return name or None
+
+
+def _endpoint(options: Options, environment: Mapping[str, str], partition: str, region: str) -> Endpoint:
+    fips = _switch(options.use_fips_endpoint, environment, "AWS_USE_FIPS_ENDPOINT")
+    dual_stack = _switch(options.use_dualstack_endpoint, environment, "AWS_USE_DUALSTACK_ENDPOINT")
+    for source, text in (
+        ("--endpoint", options.endpoint),
+        ("AWS_ENDPOINT_URL_ROLESANYWHERE", environment.get("AWS_ENDPOINT_URL_ROLESANYWHERE")),
+    ):
+        if not text:
+            continue
+        if fips or dual_stack:
+            raise ConfigurationError(
+                f"{source} names an endpoint, and a FIPS or dual-stack endpoint is asked for as well",
+                hint="leave out one of them (AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT count too)",
+            )
+        return Endpoint.parse(text, source=source)
+    return Endpoint.for_region(partition, region, fips=fips, dual_stack=dual_stack)
+
+
+def _switch(option: bool | None, environment: Mapping[str, str], variable: str) -> bool:  # noqa: FBT001 - tri-state
+    if option is not None:
+        return option
+    value = environment.get(variable, "").lower()
+    if value not in ("", "true", "false"):
+        raise ConfigurationError(f"{variable} is neither true nor false", hint=f"set {variable}=true or unset it")
+    return value == "true"
+
+
+def _references(options: Options) -> tuple[CertificateReference, KeyReference]:
+    certificate = options.certificate or options.private_key
+    private_key = options.private_key or options.certificate
+    if not certificate or not private_key:
+        raise ConfigurationError(
+            "neither --certificate nor --private-key is given",
+            hint="name the certificate and the key: files, or pkcs11: URIs (`softhsm/provision` prints examples)",
+        )
+    return _reference(certificate, "--certificate"), _reference(private_key, "--private-key")
+
+
+def _reference(text: str, option: str) -> Path | PKCS11URI:
+    if text.startswith("pkcs11:"):
+        return PKCS11URI.parse(text)
+    if text.lower().startswith("pkcs11:"):
+        raise ConfigurationError(
+            f"{option}: the scheme of a PKCS#11 URI is written in small letters", hint="pkcs11:..."
+        )
+    if text.startswith("handle:"):
+        raise ConfigurationError(
+            f"{option} names a TPM handle, which this version does not sign with",
+            hint="use the key through a PKCS#11 module of the TPM (libtpm2_pkcs11.so) and a pkcs11: URI",
+        )
+    return Path(text)
+
+
+def _ca_bundle(environment: Mapping[str, str]) -> Path | None:
+    for variable in CA_BUNDLE_VARIABLES:
+        if value := environment.get(variable):
+            if not Path(value).exists():
+                raise ConfigurationError(
+                    f"{variable} names {value}, which does not exist",
+                    hint="name a PEM file (or a directory) with the CAs to trust, or unset the variable",
+                )
+            return Path(value)
+    return None
+
+
+def _proxy(endpoint: Endpoint) -> Secret | None:
+    # A request to this machine never takes a detour: http:// would carry the credentials to the proxy in the clear.
+    if endpoint.is_loopback:
+        return None
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - slow to import, not needed for loopback
+
+    host = endpoint.host
+    proxies = getproxies()
+    url = proxies.get(endpoint.scheme) or proxies.get("all")
+    if not url or proxy_bypass(host):
+        return None
+    return Secret(url if "://" in url else f"http://{url}")

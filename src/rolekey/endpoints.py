@@ -1,0 +1,114 @@
+"""Where IAM Roles Anywhere answers, by partition and region (AWS general reference, rolesanywhere; botocore's data)."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Self
+from urllib.parse import SplitResult, urlsplit
+
+from rolekey.errors import ConfigurationError
+
+_SUFFIXES = {  # partition: (DNS suffix, DNS suffix of the dual-stack endpoints)
+    "aws": ("amazonaws.com", "api.aws"),
+    "aws-cn": ("amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    "aws-us-gov": ("amazonaws.com", "api.aws"),
+    "aws-eusc": ("amazonaws.eu", "api.amazonwebservices.eu"),
+    "aws-iso": ("c2s.ic.gov", "api.aws.ic.gov"),
+    "aws-iso-b": ("sc2s.sgov.gov", "api.aws.scloud"),
+    "aws-iso-e": ("cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    "aws-iso-f": ("csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+}
+# An international name is given in its ASCII form (xn--...), since that is what is signed.
+_HOST = re.compile(r"[a-z0-9_.\-]+|[0-9a-f:.]+")
+_PATH = re.compile(r"[A-Za-z0-9_.~!$&'()*+,;=:@%/\-]*")
+_ENDPOINT_HINT = "give a base URL such as https://rolesanywhere.eu-west-1.amazonaws.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The base URL of a Roles Anywhere service.
+
+    Args:
+        scheme: ``https``, or ``http`` for a loopback address.
+        host: host and, unless it is the scheme's own, port: the value of the signed Host header.
+        path: a path prefix without a final slash; mostly empty.
+    """
+
+    scheme: str
+    host: str
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}{self.path}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the host is ``localhost`` or an address of the loopback network."""
+        return _is_loopback(urlsplit(str(self)).hostname or "")
+
+    @classmethod
+    def for_region(cls, partition: str, region: str, *, fips: bool, dual_stack: bool) -> Self:
+        """The service's own endpoint.
+
+        Raises:
+            ConfigurationError: an unknown partition.
+        """
+        if partition not in _SUFFIXES:
+            raise ConfigurationError(
+                f"the AWS partition {partition} is not known",
+                hint="check the ARNs, or name the endpoint with --endpoint URL",
+            )
+        service = "rolesanywhere-fips" if fips else "rolesanywhere"
+        return cls("https", f"{service}.{region}.{_SUFFIXES[partition][dual_stack]}")
+
+    @classmethod
+    def parse(cls, text: str, *, source: str) -> Self:
+        """An endpoint that the user names.
+
+        Args:
+            text: a URL; a query or fragment is refused.
+            source: the option or variable that has it, for the error's text.
+
+        Raises:
+            ConfigurationError: not an https URL (or http to loopback), or one with user information. The text is not
+                quoted, since it may hold a password.
+        """
+        try:
+            url = urlsplit(text)
+            port = url.port
+        except ValueError:
+            raise ConfigurationError(f"{source} is not a URL", hint=_ENDPOINT_HINT) from None
+        if problem := _problem(url):
+            raise ConfigurationError(f"{source} {problem}", hint=_ENDPOINT_HINT)
+        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        default_port = {"https": 443, "http": 80}[url.scheme]
+        return cls(url.scheme, host if port in (None, default_port) else f"{host}:{port}", url.path.rstrip("/"))
+
+
+def _problem(url: SplitResult) -> str | None:
+    if url.scheme not in ("https", "http") or not url.hostname:
+        return "is not a URL of the form https://HOST[:PORT][/PATH]"
+    if "@" in url.netloc:
+        return "has user information before the host, which is not sent to anybody"
+    if url.query or url.fragment:
+        return "has a query or fragment, which cannot be part of a base URL"
+    if not re.fullmatch(r"[\w.:\-]+", url.hostname) or not re.fullmatch(
+        r"[\w.~!$&'()*+,;=:@%/\-]*", url.path, re.ASCII
+    ):
+        return "has a character that no host or path can have"
+    try:
+        url.hostname.encode("idna")
+    except UnicodeError:
+        return "has a host name that no DNS name can be"
+    if url.scheme == "http" and not _is_loopback(url.hostname):
+        return "is http:// to a host that is not this machine: credentials would travel in the clear"
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

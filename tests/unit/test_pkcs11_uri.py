@@ -75,6 +75,7 @@ ACCEPTED = {
     "pkcs11:serial=%30%31": PKCS11URI(serial="01"),
     "pkcs11:slot-id=0": PKCS11URI(slot_id=0),
     "pkcs11:slot-id=007": PKCS11URI(slot_id=7),
+    "pkcs11:slot-id=" + "0" * 5000 + "7": PKCS11URI(slot_id=7),
     "pkcs11:slot-id=18446744073709551615": PKCS11URI(slot_id=2**64 - 1),
     "pkcs11:type=secret-key": PKCS11URI(object_type="secret-key"),
     "pkcs11:type=data": PKCS11URI(object_type="data"),

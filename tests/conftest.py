@@ -1,1 +1,50 @@
-"""Fixtures for every test."""
+"""Fixtures for every test, and the rig rule (support/rigs.py)."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from support.pkcs11_spy import PKCS11Spy
+from support.rigs import MINIMUM_TESTS, RIGS, RigRule, find_spy
+from support.softhsm import ProvisionedToken
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The two degrees of strictness of the rig rule."""
+    group = parser.getgroup("rolekey")
+    group.addoption("--require-rigs", action="store_true", help="every rig must be there and run its tests; no skips")
+    group.addoption("--complete", action="store_true", help="a skip, an xfail or a deselected test fails the run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Puts the rig rule in force, and keeps the developer's own AWS settings away from the tests."""
+    config.addinivalue_line("markers", "rig(name, ...): what the test runs against; see tests/support/rigs.py")
+    require = config.getoption("--require-rigs") or os.environ.get("ROLEKEY_REQUIRE_RIGS") == "1"
+    complete = require or config.getoption("--complete")
+    config.pluginmanager.register(RigRule(RIGS, MINIMUM_TESTS, require=require, complete=complete), "rig-rule")
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "ROLEKEY_")) or name.upper().endswith(("_PROXY", "_CA_BUNDLE")):
+            del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def provisioned_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedToken]:
+    """The token of softhsm/provision, made once; to be looked at and signed with, never to be changed.
+
+    SoftHSM reads SOFTHSM2_CONF when the module is initialised, which a process does once: the variable is therefore
+    set for the whole run. A test that needs another token starts a process of its own.
+    """
+    token = ProvisionedToken.make(tmp_path_factory.mktemp("softhsm") / "a token")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in token.environment.items():
+            patch.setenv(name, value)
+        yield token
+
+
+@pytest.fixture(scope="session")
+def pkcs11_spy() -> PKCS11Spy:
+    """OpenSC's pkcs11-spy; `PKCS11Calls.read` counts what it saw."""
+    module = find_spy()
+    assert module is not None, "the rig's probe has seen it"
+    return PKCS11Spy(module)

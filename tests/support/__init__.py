@@ -1,0 +1,1 @@
+"""What tests share: rigs, fakes and recorders. Type-checked like the product."""

@@ -1,0 +1,195 @@
+"""The rig rule: a test that needs more than Python says so, and CI fails when such a test did not run.
+
+A rig is something outside the project that a test runs against: a module, a program, a server's library. A test names
+its rigs with ``@pytest.mark.rig("softhsm")``, or gets them with a fixture of `FIXTURES`. On a developer's machine a
+test whose rig is missing is skipped, with a line that says what to install. With ``--require-rigs`` (or
+``ROLEKEY_REQUIRE_RIGS=1``) a missing rig, any skip, xfail or deselected test, and a rig that ran fewer tests than
+`MINIMUM_TESTS` fail the run.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# How many tests of each rig must have passed before CI believes that the rig was used. Raise a number with its tests.
+MINIMUM_TESTS = {
+    "softhsm": 1,
+    "pkcs11-spy": 1,
+    "emulator": 1,
+    "openssl": 1,
+}
+
+# What a fixture brings with it, so that no test has to say it twice.
+FIXTURES = {
+    "provisioned_token": "softhsm",
+    "pkcs11_spy": "pkcs11-spy",
+}
+
+LIBRARY_DIRECTORIES = (
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/lib/*-linux-gnu",
+    "/usr/local/lib",
+    "/opt/homebrew/lib",
+)
+
+
+def find_library(name: str, variable: str) -> Path | None:
+    """A shared object in one of the usual places.
+
+    Args:
+        name: the file's name.
+        variable: the environment variable that names the file and overrides the search.
+    """
+    named = os.environ.get(variable)
+    if named:
+        return Path(named) if Path(named).is_file() else None
+    for directory in LIBRARY_DIRECTORIES:
+        for below in ("", "softhsm/", "pkcs11/"):
+            for path in sorted(Path("/").glob(f"{directory[1:]}/{below}{name}")):
+                return path
+    return None
+
+
+def find_spy() -> Path | None:
+    """OpenSC's module that writes down every call and passes it on."""
+    return find_library("pkcs11-spy.so", "PKCS11_SPY_MODULE")
+
+
+def _has_openssl() -> bool:
+    program = shutil.which("openssl")
+    if program is None:
+        return False
+    version = subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout
+    return version.startswith("OpenSSL ") and int(version.split()[1].partition(".")[0]) >= 3
+
+
+def _has_softhsm() -> bool:
+    module = find_library("libsofthsm2.so", "SOFTHSM2_MODULE")
+    return module is not None and shutil.which("pkcs11-tool") is not None and _has_openssl()
+
+
+def _has_server() -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in ("uvicorn", "httptools"))
+
+
+@dataclass(frozen=True)
+class Rig:
+    """What a rig is called, whether it is there, and how to get it."""
+
+    name: str
+    is_there: Callable[[], bool]
+    remedy: str
+
+
+RIGS = {
+    rig.name: rig
+    for rig in (
+        Rig("softhsm", _has_softhsm, "apt-get install softhsm2 opensc openssl"),
+        Rig("pkcs11-spy", lambda: find_spy() is not None, "apt-get install opensc-pkcs11"),
+        Rig("emulator", _has_server, "pip install 'rolekey[server]'"),
+        Rig("openssl", _has_openssl, "apt-get install openssl (3 or newer)"),
+    )
+}
+
+
+class RigRule:
+    """The pytest plugin that enforces the rule; one for each run.
+
+    Args:
+        require: whether every rig must be there and have run its number of tests.
+        complete: whether a skip, an xfail or a deselected test fails the run.
+        rigs: the rigs by name.
+        minimum: the number of passed tests for each of them.
+    """
+
+    def __init__(self, rigs: dict[str, Rig], minimum: dict[str, int], *, require: bool, complete: bool) -> None:
+        self._rigs = rigs
+        self._minimum = minimum
+        self._require = require
+        self._complete = complete
+        self._present: dict[str, bool] = {}
+        self._passed: Counter[str] = Counter()
+        self._not_run: list[str] = []
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Gives a test the rigs of its fixtures, and refuses a rig that the table does not have."""
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in FIXTURES:
+                item.add_marker(pytest.mark.rig(FIXTURES[fixture]))
+        unknown = sorted(rigs_of(item) - self._rigs.keys())
+        if unknown:
+            raise pytest.UsageError(f"{item.nodeid}: no rig {', '.join(unknown)}; see MINIMUM_TESTS in {__file__}")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Skips a test whose rig is missing, or fails it where rigs are required."""
+        for name in sorted(rigs_of(item)):
+            if not self._is_there(name):
+                text = f"rig {name} is missing: {self._rigs[name].remedy}"
+                if self._require:
+                    pytest.fail(text, pytrace=False)
+                pytest.skip(text)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Counts what ran, by rig, and what did not."""
+        report = yield
+        if report.when == "call" and report.passed and not hasattr(report, "wasxfail"):
+            self._passed.update(rigs_of(item))
+        elif report.skipped or hasattr(report, "wasxfail"):
+            self._not_run.append(f"{'xfail' if hasattr(report, 'wasxfail') else 'skipped'}: {item.nodeid}")
+        return report
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Notes a module that skipped itself while it was collected."""
+        if report.skipped:
+            self._not_run.append(f"skipped: {report.nodeid}")
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Notes the tests that -k, -m or --deselect left out."""
+        self._not_run.extend(f"deselected: {item.nodeid}" for item in items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Turns a green run that broke the rule red."""
+        if self.problems() and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Prints what each rig ran, and what broke the rule."""
+        terminalreporter.section("rigs")
+        for name in self._minimum:
+            terminalreporter.line(f"rig {name}: {self._passed[name]} tests")
+        for problem in self.problems():
+            terminalreporter.line(f"rig rule broken: {problem}", red=True)
+
+    def problems(self) -> list[str]:
+        """What breaks the rule in this run, one line each; empty where nothing is required."""
+        found = []
+        if self._require:
+            found += [
+                f"rig {name} ran {self._passed[name]} tests, fewer than {minimum}"
+                for name, minimum in self._minimum.items()
+                if self._passed[name] < minimum
+            ]
+        if self._complete:
+            found += self._not_run
+        return found
+
+    def _is_there(self, name: str) -> bool:
+        if name not in self._present:
+            self._present[name] = self._rigs[name].is_there()
+        return self._present[name]
+
+
+def rigs_of(item: pytest.Item) -> set[str]:
+    """The names of the rigs that a test runs against."""
+    return {str(name) for marker in item.iter_markers("rig") for name in marker.args}

@@ -32,7 +32,7 @@ _CHUNK_OVERHEAD = 8  # bytes on the wire for a body's byte: a chunk of one byte 
 _HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-# What a connection is waiting for. Plain numbers: a member of an Enum is slow to look up, and each request does so often.
+# What a connection is waiting for. Plain numbers, because looking up a member of an Enum costs every request time.
 _IDLE = 0  # the first byte of a further request
 _HEADER = 1
 _BODY = 2
@@ -207,7 +207,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # --- the limits' side
 
-    def _enter(self, phase: _Phase, seconds: float) -> None:
+    def _enter(self, phase: int, seconds: float) -> None:
         self._phase = phase
         self._deadline = self._clock.now + seconds
         self._received = 0

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from support.softhsm import PROVISION
+
 # How many tests of each rig must have passed before CI believes that the rig was used. Raise a number with its tests.
 MINIMUM_TESTS = {
     "softhsm": 1,
@@ -32,35 +34,18 @@ FIXTURES = {
     "pkcs11_spy": "pkcs11-spy",
 }
 
-LIBRARY_DIRECTORIES = (
-    "/usr/lib",
-    "/usr/lib64",
-    "/usr/lib/*-linux-gnu",
-    "/usr/local/lib",
-    "/opt/homebrew/lib",
-)
-
-
-def find_library(name: str, variable: str) -> Path | None:
-    """A shared object in one of the usual places.
-
-    Args:
-        name: the file's name.
-        variable: the environment variable that names the file and overrides the search.
-    """
-    named = os.environ.get(variable)
-    if named:
-        return Path(named) if Path(named).is_file() else None
-    for directory in LIBRARY_DIRECTORIES:
-        for below in ("", "softhsm/", "pkcs11/"):
-            for path in sorted(Path("/").glob(f"{directory[1:]}/{below}{name}")):
-                return path
-    return None
+SPY_PLACES = [
+    f"{directory}/{name}"
+    for directory in ("usr/lib", "usr/lib64", "usr/lib/*-linux-gnu", "usr/local/lib", "opt/homebrew/lib")
+    for name in ("pkcs11-spy.so", "pkcs11/pkcs11-spy.so")
+]
 
 
 def find_spy() -> Path | None:
-    """OpenSC's module that writes down every call and passes it on."""
-    return find_library("pkcs11-spy.so", "PKCS11_SPY_MODULE")
+    """OpenSC's module that writes down every call and passes it on; PKCS11_SPY_MODULE overrides."""
+    named = os.environ.get("PKCS11_SPY_MODULE")
+    patterns = [named.lstrip("/")] if named else SPY_PLACES
+    return next((path for pattern in patterns for path in sorted(Path("/").glob(pattern)) if path.is_file()), None)
 
 
 def _has_openssl() -> bool:
@@ -72,8 +57,7 @@ def _has_openssl() -> bool:
 
 
 def _has_softhsm() -> bool:
-    module = find_library("libsofthsm2.so", "SOFTHSM2_MODULE")
-    return module is not None and shutil.which("pkcs11-tool") is not None and _has_openssl()
+    return subprocess.run([PROVISION, "--module"], capture_output=True, check=False).returncode == 0
 
 
 def _has_server() -> bool:

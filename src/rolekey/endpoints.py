@@ -80,29 +80,25 @@ class Endpoint:
             raise ConfigurationError(f"{source} is not a URL", hint=_ENDPOINT_HINT) from None
         if problem := _problem(url):
             raise ConfigurationError(f"{source} {problem}", hint=_ENDPOINT_HINT)
-        host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+        name = url.hostname or ""
+        host = f"[{name}]" if ":" in name else name
         default_port = {"https": 443, "http": 80}[url.scheme]
         return cls(url.scheme, host if port in (None, default_port) else f"{host}:{port}", url.path.rstrip("/"))
 
 
 def _problem(url: SplitResult) -> str | None:
-    if url.scheme not in ("https", "http") or not url.hostname:
-        return "is not a URL of the form https://HOST[:PORT][/PATH]"
-    if "@" in url.netloc:
-        return "has user information before the host, which is not sent to anybody"
-    if url.query or url.fragment:
-        return "has a query or fragment, which cannot be part of a base URL"
-    if not re.fullmatch(r"[\w.:\-]+", url.hostname) or not re.fullmatch(
-        r"[\w.~!$&'()*+,;=:@%/\-]*", url.path, re.ASCII
-    ):
-        return "has a character that no host or path can have"
-    try:
-        url.hostname.encode("idna")
-    except UnicodeError:
-        return "has a host name that no DNS name can be"
-    if url.scheme == "http" and not _is_loopback(url.hostname):
-        return "is http:// to a host that is not this machine: credentials would travel in the clear"
-    return None
+    host = url.hostname or ""
+    problems = (
+        (url.scheme not in ("https", "http") or not host, "is not a URL of the form https://HOST[:PORT][/PATH]"),
+        ("@" in url.netloc, "has user information before the host, which is not sent to anybody"),
+        (url.query or url.fragment, "has a query or fragment, which cannot be part of a base URL"),
+        (not _HOST.fullmatch(host) or not _PATH.fullmatch(url.path), "has a character that no host or path can have"),
+        (
+            url.scheme == "http" and not _is_loopback(host),
+            "is http:// to a host that is not this machine: credentials would travel in the clear",
+        ),
+    )
+    return next((text for applies, text in problems if applies), None)
 
 
 def _is_loopback(host: str) -> bool:

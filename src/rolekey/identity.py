@@ -1,0 +1,177 @@
+"""An end-entity certificate, its chain and the Signer that belong together. The one place where a backend is chosen."""
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from rolekey.certificates import check_end_entity, describe, issuer_chain, read_certificates, spki, utc_now
+from rolekey.config import Settings
+from rolekey.deadline import Deadline
+from rolekey.errors import CertificateError, PinRequiredError
+from rolekey.pins import Interaction, usable_pin
+from rolekey.secret import Secret
+from rolekey.signers.base import Signer
+from rolekey.signers.file import open_file_signer
+from rolekey.sigv4_x509 import algorithm_name, verify_signature
+
+log = logging.getLogger(__name__)
+
+
+class SigningIdentity:
+    """A certificate whose private key can sign here and now. Close it, or use it as a context manager.
+
+    Args:
+        certificate: the end-entity certificate.
+        chain: the issuers above it, leaf and self-signed root excluded, from the leaf's upwards.
+        signer: signs with the certificate's private key.
+    """
+
+    def __init__(self, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...], signer: Signer) -> None:
+        self.certificate = certificate
+        self.chain = chain
+        self._signer = signer
+        self.algorithm = algorithm_name(certificate.public_key())
+
+    def sign(self, string_to_sign: str) -> bytes:
+        """Sign with exactly one private-key operation, and verify with the certificate before anything is sent.
+
+        Args:
+            string_to_sign: from sigv4_x509.
+
+        Returns:
+            The signature, as Signer.sign() encodes it.
+
+        Raises:
+            CertificateError: the key does not belong to the certificate.
+            SignerError: the key could not be used.
+        """
+        message = string_to_sign.encode()
+        signature = self._signer.sign(message)
+        try:
+            verify_signature(self.certificate.public_key(), signature, message)
+        except InvalidSignature as error:
+            raise _mismatch(self.certificate) from error
+        return signature
+
+    def close(self) -> None:
+        """Give up the key."""
+        self._signer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def open_identity(
+    settings: Settings,
+    interaction: Interaction,
+    deadline: Deadline,
+    *,
+    now: datetime | None = None,
+) -> SigningIdentity:
+    """Find the certificate, its chain and its key, and make them ready to sign.
+
+    Files and tokens are read anew at each call. Everything that can fail without a PIN fails before one is asked for.
+
+    Args:
+        settings: where certificate and key are.
+        interaction: asks for a PIN or passphrase that no source gives.
+        deadline: for everything that a token does.
+        now: aware datetime at which the certificate must be valid; the system's clock if None.
+
+    Raises:
+        CertificateError: the certificate is unreadable, not valid now, or not the key's.
+        SignerError: the key cannot be found or used.
+        DeadlineError: the token did not answer in time.
+    """
+    if isinstance(settings.private_key, Path):
+        return _open_file_identity(settings, settings.private_key, interaction, deadline, now or utc_now())
+    # python-pkcs11 is not imported for a key in a file.
+    from rolekey.token_identity import TokenIdentity  # noqa: PLC0415
+
+    return TokenIdentity(settings, settings.private_key, interaction, deadline, now or utc_now()).open()
+
+
+def _open_file_identity(
+    settings: Settings,
+    key_path: Path,
+    interaction: Interaction,
+    deadline: Deadline,
+    now: datetime,
+) -> SigningIdentity:
+    if isinstance(settings.certificate, Path):
+        leaf, *others = read_certificates(settings.certificate)
+    else:
+        from rolekey.token_identity import find_certificate  # noqa: PLC0415 - as above
+
+        leaf, others = find_certificate(settings, settings.certificate, deadline)
+    certificate, chain = checked_certificate(settings, leaf, others, now)
+    signer = open_file_signer(
+        key_path,
+        lambda: passphrase(settings, interaction, key_path),
+        passphrase_given=settings.pkcs8_password is not None,
+    )
+    if spki(signer.public_key) != spki(certificate.public_key()):
+        raise _mismatch(certificate)
+    log.debug("key: file %s", key_path)
+    return SigningIdentity(certificate, chain, signer)
+
+
+def passphrase(settings: Settings, interaction: Interaction, path: Path) -> Secret:
+    """The passphrase of an encrypted key file: the configured one, else the answer of whoever sits here."""
+    if settings.pkcs8_password is not None:
+        return settings.pkcs8_password
+    answer = interaction.ask(f"Passphrase of the private key {path}: ")
+    if answer is None:
+        raise PinRequiredError(
+            f"the private key {path} is encrypted, no passphrase is configured and there is no terminal to ask on",
+            hint="run this once in a terminal, or keep the key in a token or TPM where it needs no passphrase",
+        )
+    return usable_pin(answer, "the terminal")
+
+
+def checked_certificate(
+    settings: Settings,
+    leaf: x509.Certificate,
+    others: Iterable[x509.Certificate],
+    now: datetime,
+) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
+    """An end-entity certificate that is valid now, and the path above it.
+
+    Args:
+        settings: may name intermediates.
+        leaf: the end-entity certificate.
+        others: what was found beside it.
+        now: aware datetime.
+
+    Raises:
+        CertificateError: as check_end_entity() and issuer_chain() say.
+        UnsupportedKeyError: no signature algorithm for its key.
+    """
+    check_end_entity(leaf, now)
+    intermediates = read_certificates(settings.intermediates) if settings.intermediates else ()
+    chain = issuer_chain(leaf, (*intermediates, *others))
+    log.debug(
+        "certificate: %s, serial number %d, %s, until %s, %d intermediates",
+        describe(leaf),
+        leaf.serial_number,
+        algorithm_name(leaf.public_key()),
+        leaf.not_valid_after_utc,
+        len(chain),
+    )
+    return leaf, chain
+
+
+def _mismatch(certificate: x509.Certificate) -> CertificateError:
+    return CertificateError(
+        f"the private key does not belong to the certificate {describe(certificate)}",
+        hint="name the certificate and the key of one pair",
+    )

@@ -1,0 +1,204 @@
+"""A SigningIdentity from a PKCS#11 token: certificate and key share one session and one login."""
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from rolekey.certificates import read_certificates
+from rolekey.config import Settings
+from rolekey.deadline import Deadline
+from rolekey.errors import CertificateError, PinRequiredError
+from rolekey.identity import SigningIdentity, checked_certificate
+from rolekey.pins import Interaction, pin_from_uri, usable_pin
+from rolekey.pkcs11_uri import PKCS11URI
+from rolekey.secret import Secret
+from rolekey.signers.pkcs11 import PKCS11Signer
+from rolekey.tokens.matching import (
+    CertificateMatch,
+    TokenContents,
+    certificate_of_key,
+    check_public_twin,
+    key_token,
+    match_certificate,
+    match_private_key,
+    matching_tokens,
+)
+from rolekey.tokens.modules import load_module
+from rolekey.tokens.token import Token, TokenSession
+
+log = logging.getLogger(__name__)
+
+# dlopen() finds it; it is what the official helper loads where no module is named.
+DEFAULT_MODULE = "p11-kit-proxy.so"
+
+
+def find_certificate(
+    settings: Settings,
+    uri: PKCS11URI,
+    deadline: Deadline,
+) -> tuple[x509.Certificate, list[x509.Certificate]]:
+    """A certificate that a token shows without a login, and the others beside it.
+
+    Raises:
+        CertificateError: there is none.
+        SignerError: the token cannot be found or read.
+    """
+    match = match_certificate(_search(settings, uri, deadline), uri)
+    if match is None:
+        raise _no_certificate(uri)
+    return match.entry.certificate, _certificates(match.contents)
+
+
+class TokenIdentity:
+    """Opens the identity whose key is in a token.
+
+    Args:
+        settings: where certificate and key are.
+        key_uri: selects the key.
+        interaction: asks for the PIN where no URI gives it.
+        deadline: for everything that the token does.
+        now: aware datetime at which the certificate must be valid.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        key_uri: PKCS11URI,
+        interaction: Interaction,
+        deadline: Deadline,
+        now: datetime,
+    ) -> None:
+        self._settings = settings
+        self._key_uri = key_uri
+        self._interaction = interaction
+        self._deadline = deadline
+        self._now = now
+
+    def open(self) -> SigningIdentity:
+        """Find, check, log in once, find the key; see identity.open_identity()."""
+        settings, key_uri = self._settings, self._key_uri
+        shown = _search(settings, key_uri, self._deadline)
+        match: CertificateMatch | None = None
+        if isinstance(settings.certificate, Path):
+            leaf, *others = read_certificates(settings.certificate)
+        else:
+            cert_uri = settings.certificate
+            searched = shown if cert_uri == key_uri else _search(settings, cert_uri, self._deadline)
+            match = match_certificate(searched, cert_uri)
+            if match is None:
+                return self._open_with_hidden_certificate(shown)
+            leaf, others = match.entry.certificate, _certificates(match.contents)
+        certificate, chain = checked_certificate(settings, leaf, others, self._now)
+        token = key_token(shown, certificate, match.contents.token if match else None, key_uri)
+        if not settings.derived_private_key:
+            check_public_twin(_of(shown, token), key_uri, certificate)
+        session, pin = self._login(token)
+        try:
+            contents = self._read(session)
+            signer = self._signer(session, contents, pin, certificate, match)
+        except BaseException:
+            session.close()
+            raise
+        return SigningIdentity(certificate, chain, signer)
+
+    def _open_with_hidden_certificate(self, shown: list[TokenContents]) -> SigningIdentity:
+        """The certificate is private, or named otherwise than its key: it is found after the login."""
+        if len(shown) > 1:
+            raise _no_certificate(self._key_uri)
+        session, pin = self._login(shown[0].token)
+        try:
+            contents = self._read(session)
+            uri = self._settings.certificate
+            assert isinstance(uri, PKCS11URI)  # noqa: S101 - open() comes here with a URI only
+            match = match_certificate([contents], uri)
+            if match is None:
+                match = self._match_by_key(session, contents, uri)
+            others = _certificates(contents)
+            certificate, chain = checked_certificate(self._settings, match.entry.certificate, others, self._now)
+            signer = self._signer(session, contents, pin, certificate, match)
+        except BaseException:
+            session.close()
+            raise
+        return SigningIdentity(certificate, chain, signer)
+
+    def _match_by_key(self, session: TokenSession, contents: TokenContents, uri: PKCS11URI) -> CertificateMatch:
+        if uri != self._key_uri:
+            raise _no_certificate(uri)
+        keys = self._deadline.run(f"token {session.token}", session.private_keys)
+        key = match_private_key(contents, keys, self._key_uri, None, None, derived=False)
+        return CertificateMatch(contents, certificate_of_key(contents, key))
+
+    def _signer(
+        self,
+        session: TokenSession,
+        contents: TokenContents,
+        pin: Secret | None,
+        certificate: x509.Certificate,
+        match: CertificateMatch | None,
+    ) -> PKCS11Signer:
+        keys = self._deadline.run(f"token {session.token}", session.private_keys)
+        entry = match.entry if match else None
+        derived = self._settings.derived_private_key and match is not None
+        key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
+        log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
+        return PKCS11Signer(key, key.public_key, session, pin, self._deadline)
+
+    def _login(self, token: Token) -> tuple[TokenSession, Secret | None]:
+        pin = self._pin(token) if token.login_required else None
+        session = self._deadline.run(f"the login of token {token}", lambda: token.open(pin))
+        log.debug("login: token %s%s", token, "" if pin else ", without a PIN")
+        return session, pin
+
+    def _pin(self, token: Token) -> Secret:
+        token.check_pin_state()
+        certificate = self._settings.certificate
+        configured = pin_from_uri(self._key_uri, certificate if isinstance(certificate, PKCS11URI) else None)
+        if configured is not None:
+            return configured
+        tries = {"low": " (few tries are left)", "last": " (THE LAST TRY)"}.get(token.tries, "")
+        answer = self._interaction.ask(f"PIN of token {token} for role {self._settings.role_arn.role_name}{tries}: ")
+        if answer is None:
+            raise PinRequiredError(
+                f"token {token} needs a PIN, none is configured and there is no terminal to ask on",
+                hint="put it into a file that only you can read and add ?pin-source=file:/absolute/path to the URI",
+            )
+        return usable_pin(answer, "the terminal")
+
+    def _read(self, session: TokenSession) -> TokenContents:
+        return self._deadline.run(f"token {session.token}", lambda: TokenContents.of(session))
+
+
+def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[TokenContents]:
+    """What every token that a URI selects shows without a login."""
+    path = settings.pkcs11_module or uri.module_path or DEFAULT_MODULE
+
+    def search() -> list[TokenContents]:
+        return [_shown(token) for token in matching_tokens(load_module(path), uri)]
+
+    return deadline.run(f"the PKCS#11 module {path}", search)
+
+
+def _shown(token: Token) -> TokenContents:
+    session = token.open()
+    try:
+        return TokenContents.of(session)
+    finally:
+        session.close()
+
+
+def _of(shown: Iterable[TokenContents], token: Token) -> TokenContents:
+    return next(contents for contents in shown if contents.token is token)
+
+
+def _certificates(contents: TokenContents) -> list[x509.Certificate]:
+    return [entry.certificate for entry in contents.certificates]
+
+
+def _no_certificate(uri: PKCS11URI) -> CertificateError:
+    return CertificateError(
+        f"no token shows one certificate that matches {uri.selector()}",
+        hint="check the URI's object and id, or name the certificate's file with --certificate FILE",
+    )

@@ -1,0 +1,103 @@
+"""PKCS#11's return codes as rolekey's errors."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pkcs11
+from pkcs11 import exceptions as codes
+
+from rolekey.errors import (
+    PinIncorrectError,
+    PinLockedError,
+    PinNotUsableError,
+    PinRequiredError,
+    SignerError,
+    TokenNotFoundError,
+    TokenOperationError,
+    TokenStateError,
+    UnsupportedKeyError,
+)
+
+log = logging.getLogger(__name__)
+
+_PIN_FAILURES: dict[type[pkcs11.PKCS11Error], tuple[type[SignerError], str, str]] = {
+    codes.PinIncorrect: (
+        PinIncorrectError,
+        "the PIN was not accepted",
+        "check the PIN before the next try: a token locks after a few wrong ones; it is not sent again now",
+    ),
+    codes.PinInvalid: (PinIncorrectError, "the PIN has characters that the token does not take", "check the PIN"),
+    codes.PinLenRange: (PinIncorrectError, "the PIN is too short or too long for the token", "check the PIN"),
+    codes.PinLocked: (
+        PinLockedError,
+        "the PIN is locked",
+        "unblock it with the token's PUK or SO PIN and the token's own tool",
+    ),
+    codes.PinExpired: (PinNotUsableError, "the PIN has expired", "set a new one with the token's own tool"),
+    codes.UserPinNotInitialized: (
+        PinNotUsableError,
+        "the user PIN was never set",
+        "initialise it as the token's security officer, with the token's own tool",
+    ),
+    codes.UserNotLoggedIn: (
+        PinRequiredError,
+        "the token asks for a login",
+        "configure a PIN: pin-source=file:/absolute/path in the key's URI",
+    ),
+}
+_OTHER_FAILURES: dict[type[pkcs11.PKCS11Error], tuple[type[SignerError], str]] = {
+    codes.DeviceRemoved: (TokenNotFoundError, "put the token back in and run the command again"),
+    codes.TokenNotPresent: (TokenNotFoundError, "put the token back in and run the command again"),
+    codes.TokenNotRecognised: (TokenNotFoundError, "the module does not know this kind of token; name another module"),
+    codes.MechanismInvalid: (UnsupportedKeyError, "the token cannot sign in the way IAM Roles Anywhere needs"),
+    codes.KeyTypeInconsistent: (UnsupportedKeyError, "the key is of another type than its certificate"),
+    codes.SessionCount: (TokenStateError, "close other programs that use the token"),
+    codes.DeviceMemory: (TokenStateError, "the token is full or busy; close other programs that use it"),
+}
+_UNMAPPED = re.compile(r"0x([0-9a-fA-F]+)")
+
+
+def code_name(error: pkcs11.PKCS11Error) -> str:
+    """The return code behind an exception of python-pkcs11.
+
+    Returns:
+        Its name in the standard, such as ``CKR_DEVICE_ERROR``; a vendor's code in hex; else the exception's own words.
+    """
+    if type(error) is not pkcs11.PKCS11Error:
+        return "CKR_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).upper()
+    number = _UNMAPPED.search(str(error))
+    return f"CKR 0x{int(number[1], 16):08X}" if number else str(error)
+
+
+def translate(error: pkcs11.PKCS11Error, doing: str) -> SignerError:
+    """The error of ours for one of python-pkcs11's.
+
+    Args:
+        error: what the module said.
+        doing: what was being done, as in "the token X: DOING failed".
+    """
+    name = code_name(error)
+    if failure := _PIN_FAILURES.get(type(error)):
+        kind, cause, hint = failure
+        return kind(f"{doing}: {cause} ({name})", hint=hint)
+    kind, hint = _OTHER_FAILURES.get(
+        type(error),
+        (TokenOperationError, "look the code up in the token's documentation; removing and reinserting it may help"),
+    )
+    return kind(f"{doing}: the token answered {name}", hint=hint)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn what python-pkcs11 raises inside the block into our errors.
+
+    Args:
+        doing: what the block does, as in "DOING: the token answered CKR_...".
+    """
+    try:
+        yield
+    except pkcs11.PKCS11Error as error:
+        log.debug("%s: %s", doing, code_name(error))
+        raise translate(error, doing) from error

@@ -1,0 +1,188 @@
+"""The objects in a token that matter here: certificates, public keys, private keys."""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, TypeVar
+
+import pkcs11
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes as PublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
+from pkcs11.util.ec import encode_ec_public_key
+
+from rolekey.errors import UnsupportedKeyError
+from rolekey.secret import Secret
+from rolekey.tokens.failures import code_name, translated
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenObject:
+    """What every object has.
+
+    Args:
+        label: CKA_LABEL, empty where there is none.
+        object_id: CKA_ID, empty where there is none.
+    """
+
+    label: str
+    object_id: bytes
+
+    def __str__(self) -> str:
+        return self.label or (f"id {self.object_id.hex()}" if self.object_id else "without label and id")
+
+    def selected_by(self, label: str | None, object_id: bytes | None) -> bool:
+        """Whether CKA_LABEL and CKA_ID are the given ones; None fits everything."""
+        return label in (None, self.label) and object_id in (None, self.object_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCertificate(TokenObject):
+    """An X.509 certificate in a token."""
+
+    object_class: ClassVar[ObjectClass] = ObjectClass.CERTIFICATE
+    certificate: x509.Certificate
+
+    @classmethod
+    def read(cls, handle: Any) -> Self:
+        """Read the object; raises ValueError where it is no certificate that can be parsed."""
+        value = _attribute(handle, Attribute.VALUE)
+        if value is None:
+            raise ValueError("it has no CKA_VALUE")
+        return cls(**_name(handle), certificate=x509.load_der_x509_certificate(value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPublicKey(TokenObject):
+    """An RSA or EC public key in a token."""
+
+    object_class: ClassVar[ObjectClass] = ObjectClass.PUBLIC_KEY
+    public_key: PublicKey
+
+    @classmethod
+    def read(cls, handle: Any) -> Self:
+        """Read the object; raises ValueError where its key cannot be read."""
+        public_key = _public_key(handle)
+        if public_key is None:
+            raise ValueError("its key cannot be read")
+        return cls(**_name(handle), public_key=public_key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPrivateKey(TokenObject):
+    """A private key in a token, as an open and logged-in session sees it.
+
+    Args:
+        key_type: ``RSA``, ``EC``, or the module's other word.
+        public_key: the public half where the private object itself gives it, else None.
+        always_authenticate: CKA_ALWAYS_AUTHENTICATE; a missing attribute means False.
+        handle: python-pkcs11's object.
+    """
+
+    object_class: ClassVar[ObjectClass] = ObjectClass.PRIVATE_KEY
+    key_type: str
+    public_key: PublicKey | None
+    always_authenticate: bool
+    handle: Any
+
+    @classmethod
+    def read(cls, handle: Any) -> Self:
+        """Read the object."""
+        key_type = _attribute(handle, Attribute.KEY_TYPE)
+        return cls(
+            **_name(handle),
+            key_type=key_type.name if isinstance(key_type, KeyType) else str(key_type),
+            public_key=_public_key(handle),
+            always_authenticate=bool(_attribute(handle, Attribute.ALWAYS_AUTHENTICATE)),
+            handle=handle,
+        )
+
+    def sign(self, data: bytes, mechanism: str, pin: Secret | None) -> bytes:
+        """One private-key operation: C_SignInit, for an always-authenticate key a context login, C_Sign.
+
+        Args:
+            data: what the mechanism takes.
+            mechanism: its name without ``CKM_``.
+            pin: for the context login of an always-authenticate key; not used for others.
+
+        Returns:
+            The mechanism's own bytes (ECDSA: r and s, concatenated).
+
+        Raises:
+            SignerError: the token refused or failed.
+        """
+        if not hasattr(self.handle, "sign"):  # python-pkcs11 gives the method to keys with CKA_SIGN only
+            raise UnsupportedKeyError(
+                f"the key {self} may not sign: its CKA_SIGN is false",
+                hint="use a key that was made for signing",
+            )
+        context_pin = pin.reveal() if pin and self.always_authenticate else None
+        with translated(f"sign with the key {self}"):
+            signature: bytes = self.handle.sign(data, mechanism=Mechanism[mechanism], pin=context_pin)
+        return signature
+
+
+Found = TypeVar("Found", TokenCertificate, TokenPublicKey, TokenPrivateKey)
+
+
+def find_objects(session: Any, kind: type[Found]) -> list[Found]:
+    """All objects of a class that can be read.
+
+    Args:
+        session: python-pkcs11's session.
+        kind: one of the classes of this module.
+
+    Raises:
+        pkcs11.PKCS11Error: the search itself failed.
+    """
+    # The list is complete before anything is read: python-pkcs11's generator must not outlive the session.
+    handles = list(session.get_objects({Attribute.CLASS: kind.object_class}))
+    return [found for handle in handles if (found := _read(kind.read, handle)) is not None]
+
+
+def _read(read: Callable[[Any], Found], handle: Any) -> Found | None:
+    try:
+        return read(handle)
+    except pkcs11.PKCS11Error as error:
+        reason = code_name(error)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        reason = str(error)
+    log.debug("an object is left out: %s", reason)
+    return None
+
+
+def _attribute(handle: Any, attribute: Attribute) -> Any:
+    try:
+        return handle[attribute]
+    except (pkcs11.AttributeTypeInvalid, pkcs11.AttributeSensitive):
+        return None
+
+
+def _name(handle: Any) -> dict[str, Any]:
+    return {"label": _attribute(handle, Attribute.LABEL) or "", "object_id": _attribute(handle, Attribute.ID) or b""}
+
+
+def _public_key(handle: Any) -> PublicKey | None:
+    # An EC private key mostly has no point: its public half is then found in another object.
+    with suppress(pkcs11.PKCS11Error, ValueError, KeyError, UnsupportedAlgorithm):
+        if handle[Attribute.KEY_TYPE] == KeyType.RSA:
+            return _rsa_public_key(handle)
+        if handle[Attribute.KEY_TYPE] == KeyType.EC:
+            return _ec_public_key(handle)
+    return None
+
+
+def _rsa_public_key(handle: Any) -> PublicKey:
+    exponent = int.from_bytes(handle[Attribute.PUBLIC_EXPONENT], "big")
+    modulus = int.from_bytes(handle[Attribute.MODULUS], "big")
+    return rsa.RSAPublicNumbers(exponent, modulus).public_key()
+
+
+def _ec_public_key(handle: Any) -> PublicKey:
+    return load_der_public_key(encode_ec_public_key(handle))

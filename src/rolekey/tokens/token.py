@@ -1,0 +1,171 @@
+"""One token: what it says of itself, and a session with it."""
+
+import logging
+from contextlib import suppress
+from typing import Any
+
+import pkcs11
+from pkcs11 import TokenFlag
+
+from rolekey.errors import PinLockedError, PinNotUsableError, Tries
+from rolekey.pkcs11_uri import PKCS11URI
+from rolekey.secret import Secret
+from rolekey.tokens.failures import code_name, translated
+from rolekey.tokens.objects import TokenCertificate, TokenObject, TokenPrivateKey, TokenPublicKey, find_objects
+
+log = logging.getLogger(__name__)
+
+
+def _field(value: str | bytes) -> str:
+    # Fields are padded with blanks; some modules use NULs.
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return text.rstrip(" \0")
+
+
+def _selectable(text: str) -> str | None:
+    return text if text.isprintable() and "pin-value=" not in text else None
+
+
+class Token:
+    """A token in a slot.
+
+    Args:
+        token: python-pkcs11's token.
+        library: python-pkcs11's module.
+    """
+
+    def __init__(self, token: Any, library: Any) -> None:
+        self._token = token
+        self.label = _field(token.label)
+        self.serial = _field(token.serial)
+        self.manufacturer = _field(token.manufacturer_id)
+        self.model = _field(token.model)
+        self.slot_id: int = token.slot.slot_id
+        self.slot_description = _field(token.slot.slot_description)
+        self.slot_manufacturer = _field(token.slot.manufacturer_id)
+        self._library = library
+        self._flags = token.flags
+
+    def __str__(self) -> str:
+        return f"{self.label or 'without a label'} (serial {self.serial or 'unknown'})"
+
+    def matches(self, uri: PKCS11URI) -> bool:
+        """Whether the URI's attributes of library, slot and token fit."""
+        return uri.matches(
+            token=self.label,
+            manufacturer=self.manufacturer,
+            serial=self.serial,
+            model=self.model,
+            slot_id=self.slot_id,
+            slot_description=self.slot_description,
+            slot_manufacturer=self.slot_manufacturer,
+            library_manufacturer=_field(self._library.manufacturer_id),
+            library_description=_field(self._library.library_description),
+            library_version=self._library.library_version,
+        )
+
+    def uri(self, entry: TokenObject | None = None) -> str:
+        """A URI that selects this token, or an object in it.
+
+        Returns:
+            An RFC 7512 URI without a query; text that a URI cannot hold is left out of it.
+        """
+        uri = PKCS11URI(
+            token=_selectable(self.label),
+            manufacturer=_selectable(self.manufacturer),
+            serial=_selectable(self.serial),
+            model=_selectable(self.model),
+            object_label=_selectable(entry.label) or None if entry else None,
+            object_id=entry.object_id or None if entry else None,
+        )
+        return str(uri)
+
+    @property
+    def initialized(self) -> bool:
+        """Whether the token can hold anything yet (CKF_TOKEN_INITIALIZED)."""
+        return bool(self._flags & TokenFlag.TOKEN_INITIALIZED)
+
+    @property
+    def login_required(self) -> bool:
+        """Whether private objects need a PIN (CKF_LOGIN_REQUIRED)."""
+        return bool(self._flags & TokenFlag.LOGIN_REQUIRED)
+
+    @property
+    def tries(self) -> Tries:
+        """What the token says of the PIN tries that are left."""
+        if self._flags & TokenFlag.USER_PIN_LOCKED:
+            return "none"
+        if self._flags & TokenFlag.USER_PIN_FINAL_TRY:
+            return "last"
+        return "low" if self._flags & TokenFlag.USER_PIN_COUNT_LOW else "unknown"
+
+    def check_pin_state(self) -> None:
+        """Refuse a login that cannot succeed.
+
+        Raises:
+            PinLockedError: the token takes no PIN any more.
+            PinNotUsableError: the user PIN was never set, or has to be changed first.
+        """
+        if self.tries == "none":
+            raise PinLockedError(
+                f"the PIN of token {self} is locked",
+                hint="unblock it with the token's PUK or SO PIN and the token's own tool",
+                tries="none",
+            )
+        if not self._flags & TokenFlag.USER_PIN_INITIALIZED:
+            raise PinNotUsableError(
+                f"the user PIN of token {self} was never set",
+                hint="initialise it as the token's security officer, with the token's own tool",
+            )
+
+    def open(self, pin: Secret | None = None) -> "TokenSession":
+        """Open a read-only session; with a PIN, log in as the user: one C_Login.
+
+        Raises:
+            PinError: the PIN was not accepted, with its subclass and ``tries``.
+            SignerError: the token failed.
+        """
+        with translated(f"token {self}: login" if pin else f"token {self}: open a session"):
+            return TokenSession(self, self._token.open(user_pin=pin.reveal() if pin else None))
+
+    def mechanisms(self) -> frozenset[str]:
+        """Names of the mechanisms that the token lists, without ``CKM_``; empty where it lists none."""
+        try:
+            listed = self._token.slot.get_mechanisms()
+        except pkcs11.PKCS11Error as error:
+            log.debug("token %s lists no mechanisms: %s", self, code_name(error))
+            return frozenset()
+        return frozenset(m.name for m in listed if isinstance(m, pkcs11.Mechanism))
+
+
+class TokenSession:
+    """An open session. Closing one that logged in logs out every session of the process with that token.
+
+    Args:
+        token: the token.
+        session: python-pkcs11's session.
+    """
+
+    def __init__(self, token: Token, session: Any) -> None:
+        self.token = token
+        self._session = session
+
+    def certificates(self) -> list[TokenCertificate]:
+        """The X.509 certificates that are visible now; one that cannot be parsed hides no other."""
+        with translated(f"token {self.token}: search certificates"):
+            return find_objects(self._session, TokenCertificate)
+
+    def public_keys(self) -> list[TokenPublicKey]:
+        """The RSA and EC public keys that are visible now."""
+        with translated(f"token {self.token}: search public keys"):
+            return find_objects(self._session, TokenPublicKey)
+
+    def private_keys(self) -> list[TokenPrivateKey]:
+        """The private keys that are visible now."""
+        with translated(f"token {self.token}: search private keys"):
+            return find_objects(self._session, TokenPrivateKey)
+
+    def close(self) -> None:
+        """Log out, if logged in, and close. A token that is gone is no error."""
+        with suppress(pkcs11.PKCS11Error):
+            self._session.close()

@@ -1,0 +1,229 @@
+"""The rules of the house that a linter does not know, as functions from one file's source to what breaks them.
+
+Every checker takes a `Source` and returns one line for each breach. tests/unit/test_house_rules.py runs them over the
+tree and proves each on a small bad example.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+# Who may import whom, from top to bottom: a module may import what stands on a line below its own, and its own package.
+# A new module needs its place here.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("__main__",),
+    ("cli",),
+    ("vend", "keys", "doctor"),
+    ("provider", "worker"),
+    ("cache", "create_session"),
+    ("identity", "token_identity", "transport"),
+    ("sigv4_x509",),
+    ("signers",),
+    ("tokens",),
+    ("config", "pins"),
+    ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol"),
+    ("secret", "deadline"),
+    ("errors", "_version"),
+)
+# Two files that are one thing.
+PEERS = ({"identity", "token_identity"}, {"http_server", "http_protocol"})
+# Narrower than their place: what a server runs on knows nothing of the client, and the emulator shares no code with it.
+ONLY = {
+    "http_server": {"errors", "http_protocol"},
+    "http_protocol": {"errors", "http_server"},
+    "emulator": set[str](),
+}
+EMULATOR_USER = "cli/emulator.py"
+
+# A dependency and the only places that may import it.
+DEPENDENCIES = {
+    "click": ("cli/*",),
+    "pkcs11": ("tokens/*",),
+    "tpm2_pytss": ("signers/tpm*", "keys/*"),
+    "boto3": ("vend/boto3.py",),
+    "botocore": ("vend/boto3.py",),
+}
+
+# Where every exception may be caught: the end of the process, one probe of doctor, a loop that must live on, and the
+# hand-over of what a thread raised to the thread that waits for it.
+CATCH_ALL = ("doctor/*", "provider.py", "deadline.py")
+CATCH_ALL_IN_MAIN = ("__main__.py", "cli/*")
+
+ENVIRONMENT = ("__main__.py", "cache.py", "config.py", "pins.py", "cli/*")
+
+MAXIMUM_LINES = 320
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Python file.
+
+    Attributes:
+        path: relative to the directory that the rule speaks of, such as "cli/emulator.py" for a module of rolekey.
+        text: its contents.
+    """
+
+    path: str
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The file, parsed."""
+        return ast.parse(self.text, self.path)
+
+    @property
+    def name(self) -> str:
+        """The first part of the module's name: "cli" for "cli/emulator.py", "arn" for "arn.py"."""
+        return PurePosixPath(self.path).parts[0].removesuffix(".py")
+
+    def is_one_of(self, patterns: tuple[str, ...]) -> bool:
+        """Whether the path matches one of the patterns; "cli/*" reaches into sub-packages."""
+        path = PurePosixPath(self.path)
+        return any(parent.match(pattern) for parent in (path, *path.parents) for pattern in patterns)
+
+
+def read_tree(directory: Path) -> list[Source]:
+    """Every Python file below a directory, sorted.
+
+    Args:
+        directory: where to start; paths in the result are relative to it.
+    """
+    return [
+        Source(path.relative_to(directory).as_posix(), path.read_text(encoding="utf-8"))
+        for path in sorted(directory.rglob("*.py"))
+    ]
+
+
+def imports(source: Source) -> Iterator[tuple[int, str]]:
+    """Every import, wherever it stands, as a line number and the full dotted name: module, then the name taken from it.
+
+    Args:
+        source: a module of rolekey; relative imports are resolved against its path.
+    """
+    package = ["rolekey", *PurePosixPath(source.path).parts[:-1]]
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+def check_arrows(source: Source) -> list[str]:
+    """Imports among rolekey's modules follow `LAYERS`."""
+    height = {name: index for index, layer in enumerate(LAYERS) for name in layer}
+    if source.name not in {*height, "__init__", "emulator"}:
+        return [f"{source.path}: rolekey.{source.name} has no place in LAYERS of tests/support/house_rules.py"]
+    found = []
+    for line, name in imports(source):
+        if name.partition(".")[0] != "rolekey":
+            continue
+        target = [*name.split("."), "__init__"][1]
+        if target != source.name and not _may_import(source, target, height):
+            found.append(f"{source.path}:{line}: rolekey.{source.name} may not import {name}")
+    return found
+
+
+def _may_import(source: Source, target: str, height: dict[str, int]) -> bool:
+    if source.name in ONLY:
+        return target in ONLY[source.name]
+    if target == "emulator":
+        return source.path == EMULATOR_USER
+    if source.name == "__init__":
+        return target in height and target not in {"__main__", "cli"}
+    if target not in height:  # a name of rolekey/__init__.py, which is for programs, or a module without a place
+        return False
+    return height[target] > height[source.name] or {source.name, target} in PEERS
+
+
+def check_dependencies(source: Source) -> list[str]:
+    """A dependency is imported only where `DEPENDENCIES` says."""
+    return [
+        f"{source.path}:{line}: {name} is only for {' and '.join(DEPENDENCIES[top])}"
+        for line, name in imports(source)
+        if (top := name.partition(".")[0]) in DEPENDENCIES and not source.is_one_of(DEPENDENCIES[top])
+    ]
+
+
+def check_catch_all(source: Source) -> list[str]:
+    """Nothing catches every exception, but to clean up and raise it again, outside `CATCH_ALL`."""
+    if source.is_one_of(CATCH_ALL):
+        return []
+    allowed = set[ast.AST]()
+    if source.is_one_of(CATCH_ALL_IN_MAIN):
+        allowed = {
+            child
+            for node in ast.walk(source.tree)
+            if isinstance(node, ast.FunctionDef) and node.name == "main"
+            for child in ast.walk(node)
+        }
+    return [
+        f"{source.path}:{node.lineno}: catches every exception"
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.ExceptHandler)
+        and node not in allowed
+        and _catches_everything(node.type)
+        and not (isinstance(last := node.body[-1], ast.Raise) and last.exc is None)
+    ]
+
+
+def _catches_everything(caught: ast.expr | None) -> bool:
+    if caught is None:
+        return True
+    if isinstance(caught, ast.Tuple):
+        return any(_catches_everything(part) for part in caught.elts)
+    return ast.unparse(caught).removeprefix("builtins.") in {"Exception", "BaseException"}
+
+
+def check_environment(source: Source) -> list[str]:
+    """The process's environment is read only where `ENVIRONMENT` says."""
+    if source.is_one_of(ENVIRONMENT):
+        return []
+    names = {"environ", "environb", "getenv", "getenvb"}
+    uses = [node for node in ast.walk(source.tree) if isinstance(node, ast.Attribute) and node.attr in names]
+    found = [(node.lineno, ast.unparse(node)) for node in uses if ast.unparse(node.value) == "os"]
+    found += [(line, name) for line, name in imports(source) if name in {f"os.{name}" for name in names}]
+    return [f"{source.path}:{line}: {text} is read outside {', '.join(ENVIRONMENT)}" for line, text in found]
+
+
+def check_length(source: Source) -> list[str]:
+    """No module is longer than a reader's patience."""
+    lines = source.text.count("\n")
+    return [f"{source.path}: {lines} lines, more than {MAXIMUM_LINES}"] if lines > MAXIMUM_LINES else []
+
+
+def check_docstrings(source: Source) -> list[str]:
+    """A module has a docstring, and so has everything public in it."""
+    found = [] if ast.get_docstring(source.tree) else [f"{source.path}: the module has no docstring"]
+    return found + [
+        f"{source.path}:{node.lineno}: {node.name} has no docstring"
+        for node in _public(source.tree)
+        if not ast.get_docstring(node)
+    ]
+
+
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def _public(scope: ast.Module | ast.ClassDef) -> Iterator[_Definition]:
+    for node in scope.body:
+        if isinstance(node, _Definition) and not node.name.startswith("_"):
+            decorators = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
+            if not decorators & {"overload", "setter"}:
+                yield node
+            if isinstance(node, ast.ClassDef):
+                yield from _public(node)
+
+
+def check_test_docstrings(source: Source) -> list[str]:
+    """Every test says what it promises."""
+    return [
+        f"{source.path}:{node.lineno}: {node.name} has no docstring"
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test")
+        and not ast.get_docstring(node)
+    ]

@@ -1,10 +1,12 @@
 """A local IAM Roles Anywhere that verifies like the service. It shares no code with the client.
 
-The client's mistakes would be repeated by its own code, so nothing here imports anything of rolekey outside this package.
+The client's mistakes would be repeated by its own code, so nothing in this package imports anything of rolekey outside
+it.
 """
 
 from rolekey.emulator.app import Emulator
-from rolekey.emulator.configuration import Configuration, for_certificate_authority, load
-from rolekey.emulator.model import EmulatorConfigurationError
+from rolekey.emulator.configuration import for_certificate_authority, load
+from rolekey.emulator.model import Configuration, EmulatorConfigurationError
+from rolekey.emulator.request_log import RequestLog
 
-__all__ = ["Configuration", "Emulator", "EmulatorConfigurationError", "for_certificate_authority", "load"]
+__all__ = ["Configuration", "Emulator", "EmulatorConfigurationError", "RequestLog", "for_certificate_authority", "load"]

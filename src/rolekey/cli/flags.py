@@ -1,0 +1,277 @@
+"""The official helper's flags, and the parser that takes every spelling of them that its parser takes.
+
+Its parser is Go's pflag: a boolean takes a value only after ``=`` (``--debug=true``) and never from the next word;
+numbers are written as in Go; the last of several wins. click's own options do the rest.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import click
+
+from rolekey.config import DEFAULT_SESSION_DURATION, DEFAULT_TIMEOUT
+from rolekey.errors import ConfigurationError
+from rolekey.pkcs11_uri import redact_pin_value
+from rolekey.secret import Secret
+
+_EXPLICIT = "rolekey.explicit-booleans"
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One option.
+
+    Args:
+        name: with its dashes.
+        kind: what it takes.
+        help: one line.
+        default: where it is not given.
+    """
+
+    name: str
+    kind: Literal["text", "secret", "boolean", "integer", "seconds"]
+    help: str
+    default: Any = None
+
+    @property
+    def parameter(self) -> str:
+        """The name of the Python argument."""
+        return self.name.removeprefix("--").replace("-", "_")
+
+
+# The flags that credential-process, serve and update of the official helper share, in the order of its help.
+HELPER_FLAGS = (
+    Flag("--role-arn", "text", "The role to assume."),
+    Flag("--profile-arn", "text", "The Roles Anywhere profile that lists the role."),
+    Flag("--trust-anchor-arn", "text", "The trust anchor that the certificate leads to."),
+    Flag("--session-duration", "integer", "Seconds, 900 to 43200.", DEFAULT_SESSION_DURATION),
+    Flag("--region", "text", "The region; by default the trust anchor's."),
+    Flag("--endpoint", "text", "Base URL of the service, in place of the region's own."),
+    Flag("--no-verify-ssl", "boolean", "Accept any server certificate. Whoever is in between gets the credentials."),
+    Flag("--with-proxy", "boolean", "Accepted and without effect: HTTPS_PROXY and NO_PROXY always count."),
+    Flag("--debug", "boolean", "Say on stderr what is done and why, without secrets."),
+    Flag("--certificate", "text", "The certificate: a PEM, DER or PKCS#12 file, or a pkcs11: URI."),
+    Flag("--private-key", "text", "The private key: a PEM or PKCS#12 file, or a pkcs11: URI."),
+    Flag("--intermediates", "text", "PEM file with the issuers between the certificate and the trust anchor."),
+    Flag("--cert-selector", "text", "Selects from the certificate stores of macOS and Windows; not on Linux."),
+    Flag("--system-store-name", "text", "A certificate store of Windows; not on Linux.", "MY"),
+    Flag("--use-latest-expiring-certificate", "boolean", "Chooses in a certificate store; not on Linux."),
+    Flag("--pkcs11-lib", "text", "The PKCS#11 module to load; by default p11-kit-proxy.so."),
+    Flag("--reuse-pin", "boolean", "Accepted: the PIN always serves keys that ask for it at each signature, too."),
+    Flag("--tpm-key-password", "secret", "Password of a TPM key (visible to other processes: prefer a key without)."),
+    Flag("--no-tpm-key-password", "boolean", "The TPM key has no password."),
+    Flag("--role-session-name", "text", "Name of the role session; the profile must accept one."),
+    Flag("--pkcs8-password", "secret", "Passphrase of the key file (visible to other processes)."),
+)
+OWN_FLAGS = (
+    Flag("--use-fips-endpoint", "boolean", "Use the region's FIPS endpoint (AWS_USE_FIPS_ENDPOINT)."),
+    Flag(
+        "--use-dualstack-endpoint", "boolean", "Use the region's IPv4 and IPv6 endpoint (AWS_USE_DUALSTACK_ENDPOINT)."
+    ),
+    Flag("--timeout", "seconds", "Seconds for everything: token, network, retries.", DEFAULT_TIMEOUT),
+)
+# Pairs that the official helper refuses when both are given, whatever their values.
+EXCLUSIONS = (
+    ("--certificate", "--cert-selector"),
+    ("--certificate", "--system-store-name"),
+    ("--private-key", "--cert-selector"),
+    ("--private-key", "--system-store-name"),
+    ("--private-key", "--use-latest-expiring-certificate"),
+    ("--use-latest-expiring-certificate", "--intermediates"),
+    ("--use-latest-expiring-certificate", "--reuse-pin"),
+    ("--cert-selector", "--intermediates"),
+    ("--cert-selector", "--reuse-pin"),
+    ("--system-store-name", "--reuse-pin"),
+    ("--tpm-key-password", "--cert-selector"),
+    ("--tpm-key-password", "--reuse-pin"),
+    ("--no-tpm-key-password", "--cert-selector"),
+    ("--no-tpm-key-password", "--tpm-key-password"),
+    ("--pkcs8-password", "--tpm-key-password"),
+)
+STORE_FLAGS = ("--cert-selector", "--system-store-name", "--use-latest-expiring-certificate")
+
+
+class _GoInteger(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        octal = re.fullmatch(r"([+-]?)0([0-7_]+)", value)
+        try:
+            return int(f"{octal[1]}0o{octal[2]}" if octal else value, 0)
+        except ValueError:
+            self.fail(f"{value!r} is not a whole number", param, ctx)
+
+
+class _Secret(click.ParamType):  # type: ignore[type-arg]  # as above
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Secret:  # noqa: ARG002 - click's signature
+        return value if isinstance(value, Secret) else Secret(value)
+
+
+_TYPES: dict[str, Any] = {
+    "text": click.STRING,
+    "secret": _Secret(),
+    "integer": _GoInteger(),
+    "seconds": click.FLOAT,
+}
+
+
+def _option(flag: Flag) -> click.Option:
+    if flag.kind == "boolean":
+        return click.Option([flag.name], is_flag=True, help=flag.help)
+    shown = flag.default is not None
+    return click.Option([flag.name], type=_TYPES[flag.kind], default=flag.default, show_default=shown, help=flag.help)
+
+
+class HelperCommand(click.Command):
+    """A command with the official helper's flags and spelling."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Bring pflag's spellings into click's; remember which booleans were given at all."""
+        booleans = {o for p in self.params if isinstance(p, click.Option) and p.is_flag for o in p.opts}
+        valued = {o for p in self.params if isinstance(p, click.Option) and not p.is_flag for o in p.opts}
+        rest, given = split_booleans(args, booleans, valued)
+        ctx.meta[_EXPLICIT] = given
+        return super().parse_args(ctx, [*(name for name, value in given.items() if value), *rest])
+
+
+def split_booleans(args: Sequence[str], booleans: set[str], valued: set[str]) -> tuple[list[str], dict[str, bool]]:
+    """Take the boolean flags out of a command line.
+
+    Args:
+        args: the words of the command line.
+        booleans: names of the boolean flags.
+        valued: names of the flags whose value may be the next word.
+
+    Returns:
+        The other words, and the last value of each boolean that was given.
+
+    Raises:
+        ConfigurationError: a boolean with a value that is none.
+    """
+    rest: list[str] = []
+    given: dict[str, bool] = {}
+    words = iter(args)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word == "--":
+            rest += [word, *words]
+        elif name in booleans:
+            given[name] = parse_boolean(name, value) if equals else True
+        else:
+            rest.append(word)
+            if word in valued:
+                rest += [following] if (following := next(words, None)) is not None else []
+    return rest, given
+
+
+def parse_boolean(name: str, text: str) -> bool:
+    """A boolean as Go's strconv.ParseBool reads it.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if text in ("1", "t", "T", "true", "True", "TRUE"):
+        return True
+    if text in ("0", "f", "F", "false", "False", "FALSE"):
+        return False
+    raise ConfigurationError(f"{name} is neither true nor false", hint=f"write {name} or {name}=false")
+
+
+def helper_command(name: str, flags: Iterable[Flag]) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function a command with these flags and at most one NAME.
+
+    Args:
+        name: the command's.
+        flags: its options.
+
+    Returns:
+        A decorator; the function gets every flag's value as an argument of its name, a boolean that was not given as
+        None.
+    """
+    table = tuple(flags)
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        def callback(names: tuple[str, ...], **values: Any) -> None:
+            given = given_flags(click.get_current_context())
+            check_positionals(names, secrets_given=any(f.kind == "secret" and f.name in given for f in table))
+            booleans = click.get_current_context().meta[_EXPLICIT]
+            values |= {flag.parameter: booleans.get(flag.name) for flag in table if flag.kind == "boolean"}
+            check_flags(given, values)
+            function(**values)
+
+        params = [*(_option(flag) for flag in table), click.Argument(["names"], nargs=-1, metavar="[NAME]")]
+        return HelperCommand(name, params=params, callback=callback, help=function.__doc__)
+
+    return decorate
+
+
+def given_flags(ctx: click.Context) -> set[str]:
+    """The names of the flags that were on the command line, whatever their values."""
+    given = {
+        option
+        for param in ctx.command.params
+        if isinstance(param, click.Option)
+        and param.name
+        and ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
+        for option in param.opts
+    }
+    return given | set(ctx.meta[_EXPLICIT])
+
+
+def check_positionals(names: Sequence[str], *, secrets_given: bool) -> None:
+    """Refuse every word that is no option: the official helper ignores them, and so loses options.
+
+    Args:
+        names: the words.
+        secrets_given: a password was given; a stray word may be a part of it.
+
+    Raises:
+        ConfigurationError: always, if there is a word.
+    """
+    if not names:
+        return
+    word = names[0] if _NAME.fullmatch(names[0]) and len(names) == 1 else next(n for n in names if n)
+    if any(name.strip() == "\\" or name.endswith("\\") for name in names):
+        raise ConfigurationError(
+            "an argument ends in a backslash: ~/.aws/config has no continuation lines, and what follows is lost",
+            hint="write the whole credential_process command on one line",
+        )
+    if secrets_given:
+        raise ConfigurationError(
+            "there is an argument that belongs to no option (not shown: it may be a part of a password)",
+            hint="put values with spaces in double quotes",
+        )
+    if len(names) == 1 and _NAME.fullmatch(word):
+        raise ConfigurationError(
+            f"no identity is named {word!r}",
+            hint="give ARNs, --certificate and --private-key as options; a boolean's value follows an = (--debug=true)",
+        )
+    raise ConfigurationError(
+        f"unexpected argument {redact_pin_value(word)!r}",
+        hint="put values with spaces in double quotes; every option starts with two dashes",
+    )
+
+
+def check_flags(given: set[str], values: dict[str, Any]) -> None:
+    """Refuse flags that exclude each other or that this machine has no use for.
+
+    Raises:
+        ConfigurationError: the first such flag.
+    """
+    for first, second in EXCLUSIONS:
+        if first in given and second in given:
+            raise ConfigurationError(f"{first} and {second} exclude each other", hint="leave out one of them")
+    for name in STORE_FLAGS:
+        # --use-latest-expiring-certificate=false asks for nothing.
+        if name in given and values[name.removeprefix("--").replace("-", "_")] is not False:
+            raise ConfigurationError(
+                f"{name} selects from the certificate stores of macOS and Windows, which rolekey does not read",
+                hint="name a file or a pkcs11: URI with --certificate and --private-key",
+            )

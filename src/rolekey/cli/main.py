@@ -1,0 +1,104 @@
+"""The ``rolekey`` command: the only place where errors become text and exit codes."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from rolekey import errors
+
+# Module of rolekey.cli and the name in it; a command is imported when it is used.
+COMMANDS = {
+    "credential-process": ("credential_process", "credential_process", "Print temporary credentials for an SDK."),
+    "emulator": ("emulator", "emulator", "Run a local IAM Roles Anywhere for trying and testing."),
+    "version": ("version", "version", "Print the version."),
+}
+# The most special class that an error is an instance of decides.
+EXIT_CODES: dict[type[errors.RolekeyError], int] = {
+    errors.ConfigurationError: 2,
+    errors.SignerError: 3,
+    errors.PinError: 4,
+    errors.CertificateError: 5,
+    errors.TransportError: 6,
+    errors.DeadlineError: 6,
+    errors.ServiceError: 7,
+    errors.ListenError: 8,
+    errors.CredentialsFileError: 8,
+}
+EXIT_INTERNAL = 70
+EXIT_INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """Subcommands that are imported when they run, not when the others do."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names of all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, name, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"rolekey.cli.{module}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, no_args_is_help=False)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """AWS credentials from a private key that never leaves its hardware."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def exit_code(error: errors.RolekeyError) -> int:
+    """The exit code of an error: its own class's, or the nearest base's."""
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        args: the words after the program's name; the process's own if None.
+
+    Returns:
+        The exit code: 0, or what EXIT_CODES says, 70 for a bug of ours, 130 for Ctrl-C.
+    """
+    try:
+        result = cli.main(args=list(args) if args is not None else None, prog_name="rolekey", standalone_mode=False)
+    except errors.RolekeyError as error:
+        _report(error.message, error.hint)
+        return exit_code(error)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "rolekey"
+        _report(error.format_message().rstrip("."), f"`{command} --help` lists the options and commands")
+        return EXIT_CODES[errors.ConfigurationError]
+    except click.ClickException as error:
+        _report(error.format_message().rstrip("."), "check the option's value")
+        return EXIT_CODES[errors.ConfigurationError]
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback in front of a user is a bug
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        # The error's own text is left out: it may hold anything.
+        _report(
+            f"internal error: {type(error).__name__} in {where.filename}, line {where.lineno}",
+            "this is a bug in rolekey: please report it with this line and the output of `rolekey version`",
+        )
+        return EXIT_INTERNAL
+    return result if isinstance(result, int) else 0
+
+
+def _report(message: str, hint: str) -> None:
+    sys.stderr.write(f"rolekey: error: {errors.printable(message)}\nrolekey: hint: {errors.printable(hint)}\n")
+    sys.stderr.flush()

@@ -1,0 +1,123 @@
+"""The person at the terminal, and what of the process's output they and the SDK get to see."""
+
+import getpass
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rolekey.deadline import Deadline
+from rolekey.errors import PinRequiredError, printable
+from rolekey.secret import Secret
+
+
+class Terminal:
+    """Asks on the controlling terminal: stdin, stdout and stderr belong to the SDK that started us.
+
+    Args:
+        deadline: how long an answer may take.
+    """
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def ask(self, question: str) -> Secret | None:
+        """Ask for a secret without echo, as Interaction.ask() says."""
+        if not _has_terminal():
+            return None
+        try:
+            with _restored_terminal():
+                return Secret(
+                    self._deadline.run("an answer on the terminal", lambda: getpass.getpass(printable(question)))
+                )
+        except EOFError:
+            raise PinRequiredError("nothing was entered on the terminal", hint="run the command again") from None
+
+
+def _has_terminal() -> bool:
+    if os.name == "nt":
+        return sys.stdin is not None and sys.stdin.isatty()
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _restored_terminal() -> Iterator[None]:
+    """Bring the echo back, whatever ends the question: an answer, the deadline, Ctrl-C or SIGTERM."""
+    if os.name == "nt":
+        yield
+        return
+    import termios  # noqa: PLC0415 - POSIX only
+
+    terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    try:
+        attributes = termios.tcgetattr(terminal)
+        with _signals_raise():
+            try:
+                yield
+            finally:
+                termios.tcsetattr(terminal, termios.TCSAFLUSH, attributes)
+    finally:
+        os.close(terminal)
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def shield_output(*, debug: bool) -> None:
+    """Keep what a PKCS#11 module writes on file descriptors 1 and 2 from the SDK; for a process that ends soon.
+
+    sys.stdout and sys.stderr go on to where they went; the descriptors themselves lead to nowhere from now on (with
+    debug, to stderr).
+
+    Args:
+        debug: the user wants to see what the module says.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    output, errors = os.dup(1), os.dup(2)
+    if debug:
+        os.dup2(2, 1)
+    else:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+    sys.stdout = os.fdopen(output, "w", encoding="utf-8")
+    sys.stderr = os.fdopen(errors, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
+
+
+class _DebugFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"rolekey: debug: {record.relativeCreated:7.0f} ms  {printable(record.getMessage())}"
+
+
+def trace_to_stderr() -> None:
+    """Show rolekey's own log, and no library's, on stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_DebugFormatter())
+    logger = logging.getLogger("rolekey")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False

@@ -133,3 +133,23 @@ def test_spy_counts_logins_and_signatures(provisioned_token, pkcs11_spy: PKCS11S
     assert calls.logins == expected
     assert calls.count["C_Initialize"] == 1
     assert (calls.count["C_SignInit"], calls.signatures, calls.length_queries) == (1, 1, 0)
+
+
+@pytest.mark.rig("openssl")
+@pytest.mark.parametrize("name", ["-verify_ip 127.0.0.1", "-verify_ip ::1", "-verify_hostname localhost"])
+def test_tls_certificate_is_for_this_machine(provisioned_token, name):
+    """A TLS client that trusts tls/ca.pem accepts tls/server.pem under each name of the loopback interface."""
+    tls = provisioned_token.directory / "tls"
+    command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", *name.split()]
+    subprocess.run([*command, "-CAfile", tls / "ca.pem", tls / "server.pem"], capture_output=True, check=True)
+
+
+@pytest.mark.rig("openssl")
+@pytest.mark.parametrize("label", OBJECT_IDS)
+def test_openssl_accepts_the_chain_by_the_book(provisioned_token, label):
+    """Every certificate leads to the root by the strict rules, and not without the intermediate."""
+    command = ["openssl", "verify", "-x509_strict", "-CAfile", provisioned_token.root]
+    certificate = provisioned_token.certificate(label)
+    chain = ["-untrusted", provisioned_token.intermediate]
+    subprocess.run([*command, *chain, certificate], capture_output=True, check=True)
+    assert subprocess.run([*command, certificate], capture_output=True, check=False).returncode != 0

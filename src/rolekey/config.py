@@ -41,7 +41,6 @@ class Options:
         region: AWS region; else the trust anchor's.
         endpoint: base URL of the service.
         pkcs11_lib: path of a PKCS#11 module.
-        reuse_pin: accepted for the official helper's sake; the user PIN always serves an always-authenticate key.
         pkcs8_password: passphrase of an encrypted key file.
         verify_tls: whether the service's certificate is checked.
         use_fips_endpoint, use_dualstack_endpoint: None leaves it to the environment.
@@ -59,7 +58,6 @@ class Options:
     region: str | None = None
     endpoint: str | None = field(default=None, repr=False)
     pkcs11_lib: str | None = None
-    reuse_pin: bool = False
     pkcs8_password: Secret | None = None
     verify_tls: bool = True
     use_fips_endpoint: bool | None = None
@@ -225,7 +223,7 @@ def _references(options: Options) -> tuple[CertificateReference, KeyReference]:
     if not certificate or not private_key:
         raise ConfigurationError(
             "neither --certificate nor --private-key is given",
-            hint="name the certificate and the key: files, or pkcs11: URIs (`softhsm/provision` prints examples)",
+            hint="name the certificate and the key: files, or pkcs11: URIs such as 'pkcs11:token=NAME;object=LABEL'",
         )
     return _reference(certificate, "--certificate"), _reference(private_key, "--private-key")
 

@@ -53,7 +53,6 @@ def options_from(values: dict[str, Any]) -> Options:
         region=values["region"],
         endpoint=values["endpoint"],
         pkcs11_lib=values["pkcs11_lib"],
-        reuse_pin=bool(values["reuse_pin"]),
         pkcs8_password=values["pkcs8_password"],
         verify_tls=not values["no_verify_ssl"],
         use_fips_endpoint=values["use_fips_endpoint"],

@@ -133,15 +133,17 @@ def _load(path: str) -> Module:
         ) from error
     except (pkcs11.PKCS11Error, OSError) as error:
         raise ModuleError(
-            f"the PKCS#11 module {path} cannot be loaded: {_loader_text(error)}",
+            f"the PKCS#11 module {path} cannot be loaded: {_loader_text(path, error)}",
             hint="name the module's shared object with --pkcs11-lib PATH",
         ) from error
     log.debug("module %s: %s %s", path, library.manufacturer_id, library.library_description)
     return Module(path, library)
 
 
-def _loader_text(error: Exception) -> str:
-    return str(error).rpartition("OS exception while loading ")[2]
+def _loader_text(path: str, error: Exception) -> str:
+    text = str(error).rpartition("OS exception while loading ")[2]
+    # dlopen() and python-pkcs11 both put the path in front, which our text has already.
+    return text.rpartition(f"{path}: ")[2]
 
 
 def _softhsm_hint(path: str) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 import pkcs11
 from pkcs11 import TokenFlag
 
-from rolekey.errors import PinLockedError, PinNotUsableError, Tries
+from rolekey.errors import PinIncorrectError, PinLockedError, PinNotUsableError, Tries
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
-from rolekey.tokens.failures import code_name, translated
+from rolekey.tokens.failures import code_name, translate, translated
 from rolekey.tokens.objects import TokenCertificate, TokenObject, TokenPrivateKey, TokenPublicKey, find_objects
 
 log = logging.getLogger(__name__)
@@ -70,11 +70,12 @@ class Token:
         Returns:
             An RFC 7512 URI without a query; text that a URI cannot hold is left out of it.
         """
+        # Label and serial number are enough to tell tokens apart, and short enough to read.
         uri = PKCS11URI(
             token=_selectable(self.label),
-            manufacturer=_selectable(self.manufacturer),
             serial=_selectable(self.serial),
-            model=_selectable(self.model),
+            manufacturer=None if self.serial else _selectable(self.manufacturer),
+            model=None if self.serial else _selectable(self.model),
             object_label=_selectable(entry.label) or None if entry else None,
             object_id=entry.object_id or None if entry else None,
         )
@@ -125,8 +126,18 @@ class Token:
             PinError: the PIN was not accepted, with its subclass and ``tries``.
             SignerError: the token failed.
         """
-        with translated(f"token {self}: login" if pin else f"token {self}: open a session"):
+        try:
             return TokenSession(self, self._token.open(user_pin=pin.reveal() if pin else None))
+        except pkcs11.PKCS11Error as error:
+            failure = translate(error, f"token {self}: login" if pin else f"token {self}: open a session")
+            if isinstance(failure, PinIncorrectError):
+                failure.tries = self._tries_now()
+            raise failure from error
+
+    def _tries_now(self) -> Tries:
+        with suppress(pkcs11.PKCS11Error):
+            self._flags = self._token.slot.get_token().flags
+        return self.tries
 
     def mechanisms(self) -> frozenset[str]:
         """Names of the mechanisms that the token lists, without ``CKM_``; empty where it lists none."""

@@ -46,10 +46,10 @@ DEPENDENCIES = {
     "botocore": ("vend/boto3.py",),
 }
 
-# Where every exception may be caught: the end of the process, one probe of doctor, a loop that must live on, and the
-# hand-over of what a thread raised to the thread that waits for it.
+# Where every exception may be caught: one probe of doctor, a loop that must live on, the hand-over of what a thread
+# raised to the thread that waits for it, and the two functions at the end of the process.
 CATCH_ALL = ("doctor/*", "provider.py", "deadline.py")
-CATCH_ALL_IN_MAIN = ("__main__.py", "cli/*")
+CATCH_ALL_FUNCTIONS = {"__main__.py": "main", "cli/main.py": "run"}
 
 ENVIRONMENT = ("__main__.py", "cache.py", "config.py", "pins.py", "cli/*")
 
@@ -149,17 +149,15 @@ def check_dependencies(source: Source) -> list[str]:
 
 
 def check_catch_all(source: Source) -> list[str]:
-    """Nothing catches every exception, but to clean up and raise it again, outside `CATCH_ALL`."""
+    """Nothing catches every exception, but to clean up and raise it again, outside `CATCH_ALL` and `CATCH_ALL_FUNCTIONS`."""
     if source.is_one_of(CATCH_ALL):
         return []
-    allowed = set[ast.AST]()
-    if source.is_one_of(CATCH_ALL_IN_MAIN):
-        allowed = {
-            child
-            for node in ast.walk(source.tree)
-            if isinstance(node, ast.FunctionDef) and node.name == "main"
-            for child in ast.walk(node)
-        }
+    allowed = {
+        child
+        for node in source.tree.body
+        if isinstance(node, ast.FunctionDef) and node.name == CATCH_ALL_FUNCTIONS.get(source.path)
+        for child in ast.walk(node)
+    }
     return [
         f"{source.path}:{node.lineno}: catches every exception"
         for node in ast.walk(source.tree)

@@ -149,7 +149,7 @@ def check_dependencies(source: Source) -> list[str]:
 
 
 def check_catch_all(source: Source) -> list[str]:
-    """Nothing catches every exception, but to clean up and raise it again, outside `CATCH_ALL` and `CATCH_ALL_FUNCTIONS`."""
+    """Nothing catches every exception, but to clean up and raise it again, or where the two tables above allow it."""
     if source.is_one_of(CATCH_ALL):
         return []
     allowed = {

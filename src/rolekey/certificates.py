@@ -159,8 +159,8 @@ def issuer_chain(leaf: x509.Certificate, candidates: Iterable[x509.Certificate])
     path: list[x509.Certificate] = []
     current = leaf
     while issuers := [c for c in rest if c.subject == current.issuer and _issued(c, current)]:
-        current = max(issuers, key=lambda c: (c.subject != c.issuer, c.not_valid_after_utc))
-        if current.subject == current.issuer:
+        current = max(issuers, key=lambda c: (not _issued(c, c), c.not_valid_after_utc))
+        if _issued(current, current):
             break
         rest.remove(current)
         path.append(current)

@@ -4,6 +4,7 @@ cryptography parses lazily: a damaged extension is only noticed when it is asked
 needs is taken out at once, and any defect is a `MalformedCertificateError`.
 """
 
+import warnings
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -119,7 +120,9 @@ def read_certificate(der: bytes) -> Certificate:
         MalformedCertificateError: something in it cannot be read.
     """
     try:
-        return _read(der, x509.load_der_x509_certificate(der))
+        # cryptography warns of odd but readable names and numbers; a stranger's certificate must not write on stderr.
+        with warnings.catch_warnings(action="ignore"):
+            return _read(der, x509.load_der_x509_certificate(der))
     except _DEFECTS as error:
         raise MalformedCertificateError(str(error)) from error
 

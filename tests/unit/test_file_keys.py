@@ -1,6 +1,7 @@
 """Private keys in files: every form that users have, and what is said of the others."""
 
 import base64
+import json
 import subprocess
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from rolekey.errors import (
 )
 from rolekey.secret import Secret
 from rolekey.signers.file import open_file_signer
+from rolekey.signers.mldsa_pkcs8 import _decrypt, _EncryptedPrivateKeyInfo
 from rolekey.sigv4_x509 import verify_signature
 from support.pki import make_key, make_root
 
@@ -113,8 +115,6 @@ def test_key_beside_its_certificate(tmp_path):
 
 
 def both_form_vector():
-    import json
-
     vector = json.loads((VECTORS / "sigv4_x509.json").read_text())[-1]
     lines = vector["private_key_pem"].splitlines()
     return vector, base64.b64decode("".join(lines[1:-1]))
@@ -166,10 +166,8 @@ def test_mldsa_in_the_both_form_encrypted(tmp_path):
         open_file_signer(path, lambda: Secret("wrong"))
 
 
-def test_pbkdf2_of_the_both_form(tmp_path):
+def test_pbkdf2_of_the_both_form():
     """PBES2 with PBKDF2, as cryptography writes it around the seed form, is also read by the code of the both form."""
-    from rolekey.signers.mldsa_pkcs8 import _decrypt, _EncryptedPrivateKeyInfo
-
     key = make_key("mldsa65")
     encrypted = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(PASSPHRASE.encode()))
     plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())

@@ -10,12 +10,13 @@ from urllib.parse import parse_qsl
 import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from rolekey.errors import UnsupportedKeyError
 from rolekey.secret import Secret
-from rolekey.signers.file import open_file_signer
+from rolekey.signers.file import FileSigner, open_file_signer
 from rolekey.sigv4_x509 import (
     SigningRequest,
     algorithm_name,
@@ -117,8 +118,6 @@ def test_certificate_headers_byte_for_byte(vector):
 
 def test_algorithm_follows_the_key_not_the_certificates_signature():
     """An RSA key certified by an EC authority with SHA-384 is AWS4-X509-RSA-SHA256, and the other way round."""
-    from cryptography.hazmat.primitives import hashes
-
     issuer = make_root(key="p384")
     rsa_leaf = issuer.issue(key="rsa2048", signature_hash=hashes.SHA384())
     assert algorithm_name(rsa_leaf.certificate.public_key()) == "AWS4-X509-RSA-SHA256"
@@ -129,11 +128,6 @@ def test_algorithm_follows_the_key_not_the_certificates_signature():
 @pytest.mark.parametrize("name", ["p256", "p384", "p521"])
 def test_ecdsa_is_sha256_for_every_curve(name):
     """The signature of a large curve verifies with SHA-256, which the scheme says, not with the curve's usual hash."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    from rolekey.signers.file import FileSigner
-
     key = make_key(name)
     signature = FileSigner(key).sign(b"message")
     key.public_key().verify(signature, b"message", ec.ECDSA(hashes.SHA256()))

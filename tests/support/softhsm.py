@@ -1,6 +1,7 @@
 """A SoftHSM token made by softhsm/provision, as tests use it."""
 
 import shlex
+import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +38,18 @@ class ProvisionedToken:
         if run.returncode != 0:
             raise RuntimeError(f"softhsm/provision failed: {run.stderr}")
         return cls(directory)
+
+    def copy(self, directory: Path) -> "ProvisionedToken":
+        """The same token and keys in another directory, to be changed; for a process of its own.
+
+        Args:
+            directory: where; it must not exist.
+        """
+        shutil.copytree(self.directory, directory)
+        for name in ("softhsm2.conf", "env"):
+            file = directory / name
+            file.write_text(file.read_text().replace(str(self.directory), str(directory)))
+        return ProvisionedToken(directory)
 
     @cached_property
     def _variables(self) -> dict[str, str]:

@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tokens",),
     ("config", "pins"),
     ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol"),
+    ("pkcs11_uri_syntax",),
     ("secret", "deadline"),
     ("errors", "_version"),
 )

@@ -2,10 +2,13 @@
 
 Its parser is Go's pflag: a boolean takes a value only after ``=`` (``--debug=true``) and never from the next word;
 numbers are written as in Go; the last of several wins. click's own options do the rest.
+
+A command line may hold a PIN or passphrase, and a missing quote puts a piece of it anywhere: no value that was not
+understood is quoted where it may be one.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -91,20 +94,26 @@ EXCLUSIONS = (
     ("--no-tpm-key-password", "--tpm-key-password"),
     ("--pkcs8-password", "--tpm-key-password"),
 )
+SECRET_FLAGS = tuple(flag.name for flag in HELPER_FLAGS if flag.kind == "secret")
 STORE_FLAGS = ("--cert-selector", "--system-store-name", "--use-latest-expiring-certificate")
 
 
-class _GoInteger(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
-    name = "integer"
+class _Number(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
+    def __init__(self, name: str, read: Callable[[str], float]) -> None:
+        self.name = name
+        self._read = read
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        octal = re.fullmatch(r"([+-]?)0([0-7_]+)", value)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return int(f"{octal[1]}0o{octal[2]}" if octal else value, 0)
+            return value if isinstance(value, int | float) else self._read(value)
         except ValueError:
-            self.fail(f"{value!r} is not a whole number", param, ctx)
+            # The value is not quoted: it may be what was meant for another option.
+            self.fail(f"not a number ({self.name})", param, ctx)
+
+
+def _go_integer(text: str) -> int:
+    octal = re.fullmatch(r"([+-]?)0([0-7_]+)", text)
+    return int(f"{octal[1]}0o{octal[2]}" if octal else text, 0)
 
 
 class _Secret(click.ParamType):  # type: ignore[type-arg]  # as above
@@ -117,16 +126,16 @@ class _Secret(click.ParamType):  # type: ignore[type-arg]  # as above
 _TYPES: dict[str, Any] = {
     "text": click.STRING,
     "secret": _Secret(),
-    "integer": _GoInteger(),
-    "seconds": click.FLOAT,
+    "integer": _Number("integer", _go_integer),
+    "seconds": _Number("seconds", float),
 }
 
 
 def _option(flag: Flag) -> click.Option:
     if flag.kind == "boolean":
         return click.Option([flag.name], is_flag=True, help=flag.help)
-    shown = flag.default is not None
-    return click.Option([flag.name], type=_TYPES[flag.kind], default=flag.default, show_default=shown, help=flag.help)
+    default = {} if flag.default is None else {"default": flag.default, "show_default": True}
+    return click.Option([flag.name], type=_TYPES[flag.kind], help=flag.help, **default)
 
 
 class HelperCommand(click.Command):
@@ -134,11 +143,23 @@ class HelperCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Bring pflag's spellings into click's; remember which booleans were given at all."""
+        if any(word[:1] in ("\n", "\r") for word in args):
+            # The AWS CLI and boto3 join the lines that are indented, and leave the line end in the next word.
+            raise _continued()
         booleans = {o for p in self.params if isinstance(p, click.Option) and p.is_flag for o in p.opts}
         valued = {o for p in self.params if isinstance(p, click.Option) and not p.is_flag for o in p.opts}
         rest, given = split_booleans(args, booleans, valued)
         ctx.meta[_EXPLICIT] = given
-        return super().parse_args(ctx, [*(name for name, value in given.items() if value), *rest])
+        try:
+            return super().parse_args(ctx, [*(name for name, value in given.items() if value), *rest])
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            if isinstance(error, click.NoSuchOption) and _has_secret_flag(args):
+                raise ConfigurationError(
+                    "there is an option that does not exist (not shown: it may be a part of a password)",
+                    hint=f"put values with spaces in double quotes; `{ctx.command_path} --help` lists the options",
+                ) from None
+            raise
 
 
 def split_booleans(args: Sequence[str], booleans: set[str], valued: set[str]) -> tuple[list[str], dict[str, bool]]:
@@ -153,7 +174,7 @@ def split_booleans(args: Sequence[str], booleans: set[str], valued: set[str]) ->
         The other words, and the last value of each boolean that was given.
 
     Raises:
-        ConfigurationError: a boolean with a value that is none.
+        ConfigurationError: a boolean with a value that is none, or a password that would become another flag's value.
     """
     rest: list[str] = []
     given: dict[str, bool] = {}
@@ -167,8 +188,23 @@ def split_booleans(args: Sequence[str], booleans: set[str], valued: set[str]) ->
         else:
             rest.append(word)
             if word in valued:
-                rest += [following] if (following := next(words, None)) is not None else []
+                rest += _value_of(word, words)
     return rest, given
+
+
+def _value_of(flag: str, words: Iterator[str]) -> list[str]:
+    value = next(words, None)
+    if value is not None and _has_secret_flag([value]):
+        # pflag takes it, and whatever is said of this flag's value then shows the password.
+        raise ConfigurationError(
+            f"{flag} has no value: {value.partition('=')[0]} follows it",
+            hint="give it a value; where a variable has it, put the variable in double quotes",
+        )
+    return [] if value is None else [value]
+
+
+def _has_secret_flag(words: Iterable[str]) -> bool:
+    return any(word.partition("=")[0] in SECRET_FLAGS for word in words)
 
 
 def parse_boolean(name: str, text: str) -> bool:
@@ -192,15 +228,15 @@ def helper_command(name: str, flags: Iterable[Flag]) -> Callable[[Callable[..., 
         flags: its options.
 
     Returns:
-        A decorator; the function gets every flag's value as an argument of its name, a boolean that was not given as
-        None.
+        A decorator; the function gets every flag's value as an argument of its name; None is what was not given.
     """
     table = tuple(flags)
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def callback(names: tuple[str, ...], **values: Any) -> None:
             given = given_flags(click.get_current_context())
-            check_positionals(names, secrets_given=any(f.kind == "secret" and f.name in given for f in table))
+            has_pin = any(isinstance(value, str) and redact_pin_value(value) != value for value in values.values())
+            check_positionals(names, secrets_given=has_pin or _has_secret_flag([*given, *names]))
             booleans = click.get_current_context().meta[_EXPLICIT]
             values |= {flag.parameter: booleans.get(flag.name) for flag in table if flag.kind == "boolean"}
             check_flags(given, values)
@@ -230,22 +266,19 @@ def check_positionals(names: Sequence[str], *, secrets_given: bool) -> None:
 
     Args:
         names: the words.
-        secrets_given: a password was given; a stray word may be a part of it.
+        secrets_given: a password or PIN was given; a stray word may be a part of it.
 
     Raises:
         ConfigurationError: always, if there is a word.
     """
     if not names:
         return
-    word = names[0] if _NAME.fullmatch(names[0]) and len(names) == 1 else next(n for n in names if n)
-    if any(name.strip() == "\\" or name.endswith("\\") for name in names):
-        raise ConfigurationError(
-            "an argument ends in a backslash: ~/.aws/config has no continuation lines, and what follows is lost",
-            hint="write the whole credential_process command on one line",
-        )
+    word = next((name for name in names if name), "")
+    if any(name.rstrip().endswith("\\") for name in names):
+        raise _continued()
     if secrets_given:
         raise ConfigurationError(
-            "there is an argument that belongs to no option (not shown: it may be a part of a password)",
+            "there is an argument that belongs to no option (not shown: it may be a part of a password or PIN)",
             hint="put values with spaces in double quotes",
         )
     if len(names) == 1 and _NAME.fullmatch(word):
@@ -253,9 +286,17 @@ def check_positionals(names: Sequence[str], *, secrets_given: bool) -> None:
             f"no identity is named {word!r}",
             hint="give ARNs, --certificate and --private-key as options; a boolean's value follows an = (--debug=true)",
         )
+    shown = redact_pin_value(word)
     raise ConfigurationError(
-        f"unexpected argument {redact_pin_value(word)!r}",
+        f"unexpected argument {repr(word) if shown == word else shown}",
         hint="put values with spaces in double quotes; every option starts with two dashes",
+    )
+
+
+def _continued() -> ConfigurationError:
+    return ConfigurationError(
+        "a backslash stands at the end of a line: ~/.aws/config has no continuation lines, and what follows is lost",
+        hint="write the whole credential_process command on one line",
     )
 
 

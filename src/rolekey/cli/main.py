@@ -52,7 +52,12 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
 
 
-@click.group(cls=LazyGroup, invoke_without_command=True, no_args_is_help=False)
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """AWS credentials from a private key that never leaves its hardware."""
@@ -100,5 +105,12 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 def _report(message: str, hint: str) -> None:
-    sys.stderr.write(f"rolekey: error: {errors.printable(message)}\nrolekey: hint: {errors.printable(hint)}\n")
+    from rolekey.pkcs11_uri import redact_pin_value  # noqa: PLC0415 - slow to import; not for a command that succeeds
+
+    # A URI in the wrong place is quoted by whoever stumbles over it, click among them.
+    lines = (
+        f"rolekey: {kind}: {errors.printable(redact_pin_value(text))}\n"
+        for kind, text in (("error", message), ("hint", hint))
+    )
+    sys.stderr.write("".join(lines))
     sys.stderr.flush()

@@ -12,7 +12,7 @@ from pathlib import Path
 from rolekey.arn import ARN, parse_profile_arn, parse_role_arn, parse_trust_anchor_arn
 from rolekey.endpoints import Endpoint
 from rolekey.errors import ConfigurationError
-from rolekey.pkcs11_uri import PKCS11URI
+from rolekey.pkcs11_uri import PKCS11URI, redact_pin_value
 from rolekey.secret import Secret
 
 log = logging.getLogger(__name__)
@@ -138,10 +138,10 @@ def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settin
         certificate=certificate,
         private_key=private_key,
         derived_private_key=not options.private_key,
-        intermediates=Path(options.intermediates) if options.intermediates else None,
+        intermediates=Path(_plain(options.intermediates, "--intermediates")) if options.intermediates else None,
         session_duration=options.session_duration,
         role_session_name=_role_session_name(options.role_session_name),
-        pkcs11_module=options.pkcs11_lib or None,
+        pkcs11_module=_plain(options.pkcs11_lib, "--pkcs11-lib") if options.pkcs11_lib else None,
         pkcs8_password=options.pkcs8_password,
         verify_tls=options.verify_tls,
         ca_bundle=_ca_bundle(environment),
@@ -240,7 +240,18 @@ def _reference(text: str, option: str) -> Path | PKCS11URI:
             f"{option} names a TPM handle, which this version does not sign with",
             hint="use the key through a PKCS#11 module of the TPM (libtpm2_pkcs11.so) and a pkcs11: URI",
         )
-    return Path(text)
+    return Path(_plain(text, option))
+
+
+def _plain(text: str, option: str) -> str:
+    # A path is quoted in messages and logs; a URI in quotes of its own, or of the wrong option, is no path.
+    if redact_pin_value(text) != text:
+        raise ConfigurationError(
+            f"{option} has a pin-value and is not a PKCS#11 URI, or not where one belongs",
+            hint="a URI starts with pkcs11: (without quotes in the value itself) and belongs to --certificate or "
+            "--private-key",
+        )
+    return text
 
 
 def _ca_bundle(environment: Mapping[str, str]) -> Path | None:

@@ -5,6 +5,7 @@ somewhere else.
 """
 
 import logging
+import re
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from rolekey.secret import Secret
 
 log = logging.getLogger(__name__)
 MAX_PIN_FILE_SIZE = 4096
+# RFC 8089: file:/path, file:///path, file://localhost/path. A relative path or another host is nowhere on this machine.
+_FILE = re.compile(r"file:(?://(?:localhost)?)?(/(?!/).+)", re.DOTALL)
 
 
 class Interaction(Protocol):
@@ -64,13 +67,16 @@ def usable_pin(pin: Secret, source: str) -> Secret:
     """The same PIN, unless it cannot be one: a token may count it as a wrong try.
 
     Raises:
-        PinNotUsableError: it is empty, holds a control character, or cannot be written in UTF-8.
+        PinNotUsableError: it is empty, holds a control character or starts with a byte order mark, or cannot be
+            written in UTF-8.
     """
     text = pin.reveal()
     if not text:
         problem = "is empty"
     elif any(ord(c) < 32 or ord(c) == 127 for c in text):
         problem = "holds a control character or a second line"
+    elif text.startswith("\ufeff"):
+        problem = "starts with a byte order mark"
     elif any(0xD800 <= ord(c) <= 0xDFFF for c in text):
         problem = "is not UTF-8"
     else:
@@ -79,13 +85,13 @@ def usable_pin(pin: Secret, source: str) -> Secret:
 
 
 def _read_pin_source(source: str) -> Secret:
-    scheme, _, rest = source.partition(":")
-    if scheme != "file" or not rest:
+    match = _FILE.fullmatch(source)
+    if match is None:
         raise PinRequiredError(
             "the URI's pin-source is not of the form file:/absolute/path",
             hint="put the PIN into a file that only you can read and name it: pin-source=file:/absolute/path",
         )
-    path = Path("/" + rest.removeprefix("//localhost").lstrip("/"))
+    path = Path(match[1])
     try:
         with path.open("rb") as file:
             data = file.read(MAX_PIN_FILE_SIZE + 1)

@@ -155,33 +155,25 @@ def test_the_arns_may_stand_in_the_body(caller):
     assert caller.ask(body=arns).status == 201
 
 
+CREDENTIAL = "AWS4-X509-ECDSA-SHA256 Credential=1/20260101/eu-west-1/rolesanywhere/aws4_request"
+
+
 @pytest.mark.parametrize(
     "value",
     [
         "",
         "AWS4-X509-ECDSA-SHA256",
         "Basic dXNlcjpwYXNz",
-        "AWS4-X509-ECDSA-SHA256 Credential=1/20260101/eu-west-1/rolesanywhere/aws4_request, SignedHeaders=host",
-        (
-            "AWS4-X509-ECDSA-SHA256 Credential=1/20260101/eu-west-1/rolesanywhere/aws4_request, SignedHeaders=x-amz-date;"
-            "host, Signature=00"
-        ),
-        (
-            "AWS4-X509-ECDSA-SHA256 Credential=1/20260101/eu-west-1/rolesanywhere/aws4_request, SignedHeaders=Host,"
-            " Signature=00"
-        ),
-        (
-            "AWS4-X509-ECDSA-SHA256 Credential=1/20260101/eu-west-1/rolesanywhere/aws4_request, SignedHeaders=host;host,"
-            " Signature=00"
-        ),
-        (
-            "AWS4-X509-ECDSA-SHA256 Credential=1/20260101/eu-west-1/rolesanywhere/aws4_request, SignedHeaders=host,"
-            " Signature=0G"
-        ),
-        (
-            "AWS4-X509-ECDSA-SHA256 Credential=1/20260101/eu-west-1/rolesanywhere/aws4_request, SignedHeaders=host,"
-            " Signature=AA"
-        ),
+        CREDENTIAL,
+        f"{CREDENTIAL}, SignedHeaders=host",
+        f"{CREDENTIAL}, SignedHeaders=x-amz-date;host, Signature=00",
+        f"{CREDENTIAL}, SignedHeaders=Host, Signature=00",
+        f"{CREDENTIAL}, SignedHeaders=host;host, Signature=00",
+        f"{CREDENTIAL}, SignedHeaders=;host, Signature=00",
+        f"{CREDENTIAL}, SignedHeaders=host, Signature=0G",
+        f"{CREDENTIAL}, SignedHeaders=host, Signature=AA",
+        f"{CREDENTIAL}, SignedHeaders=host, Signature=000",
+        f"{CREDENTIAL}, SignedHeaders=host, Signature=00, Signature=00",
         "\xff" * 100,
     ],
 )

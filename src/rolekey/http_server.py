@@ -25,6 +25,7 @@ ASGIApplication = Callable[
     [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
 ]
 
+_MAXIMUM_PORT = 65535
 _BACKLOG = 1024  # connections that the kernel holds until they are accepted
 
 
@@ -64,6 +65,9 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         ListenError: the address is not this machine's, is in use, or may not be used.
     """
+    if not 0 <= port <= _MAXIMUM_PORT:
+        # getaddrinfo would take it modulo 65536.
+        raise _listen_error(host, port, ValueError("not a port number"))
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

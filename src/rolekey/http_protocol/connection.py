@@ -1,18 +1,8 @@
-"""The limits of `rolekey.http_server` inside uvicorn's HTTP/1.1 protocol (RFC 9112).
-
-Imported only once a server is made, because uvicorn and httptools are optional.
-"""
+"""One connection: the limits of `rolekey.http_server` inside uvicorn's HTTP/1.1 protocol (RFC 9112)."""
 
 import asyncio
-import contextlib
-import functools
 import math
-import signal
-import socket
-import ssl
-import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import httptools
 import uvicorn
@@ -20,16 +10,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
+    from rolekey.http_server import Limits
 
-    from rolekey.http_server import ASGIApplication, Limits
-
-_LINGER_SECONDS = 1.0  # how long a refused client may take to read why: closing at once could destroy the answer
+LINGER_SECONDS = 1.0  # how long a refused client may take to read why: closing at once could destroy the answer
+_LINGER_BYTES = 4 * 1024 * 1024  # and how much more it may send meanwhile
 _FLUSH_SECONDS = 5.0  # how long a closed connection may take to send what is left
-_STOP_SECONDS = 5  # how long requests under way may take when the server stops
 _PIPELINED = 16  # requests that one client may send ahead of their answers
 _CHUNK_OVERHEAD = 8  # bytes on the wire for a body's byte: a chunk of one byte takes six
-_HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 # What a connection is waiting for. Plain numbers, because looking up a member of an Enum costs every request time.
@@ -40,7 +27,7 @@ _ANSWER = 3  # the application; nothing is being received
 _REFUSED = 4  # the client has been told; what it still sends is thrown away
 
 
-class _Clock:
+class Clock:
     """The loop's time in seconds as of the server's last tick, a tenth of a second ago at most."""
 
     now = 0.0
@@ -70,7 +57,7 @@ class GuardedProtocol(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         limits: "Limits",
-        clock: _Clock,
+        clock: Clock,
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
@@ -105,9 +92,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, within the limits."""
-        if self._phase is _REFUSED or self.transport.is_closing():
+        if self._phase == _REFUSED or self.transport.is_closing():
+            self._throw_away(data)
             return
-        if self._phase is _IDLE:
+        if self._phase == _IDLE:
             self._enter(_HEADER, self._limits.header_seconds)
         self._received += len(data)
         try:
@@ -124,11 +112,17 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self._check_received()
 
+    def _throw_away(self, data: bytes) -> None:
+        """A refused client may finish its sentence, so that it listens; it may not go on for ever."""
+        self._received += len(data)
+        if self._received > _LINGER_BYTES:
+            self.transport.abort()
+
     def _check_received(self) -> None:
         limits = self._limits
-        if self._phase is _HEADER and self._received > limits.header_bytes:
+        if self._phase == _HEADER and self._received > limits.header_bytes:
             self._refuse(431)
-        elif self._phase is _BODY and self._received > limits.header_bytes + _CHUNK_OVERHEAD * limits.body_bytes:
+        elif self._phase == _BODY and self._received > limits.header_bytes + _CHUNK_OVERHEAD * limits.body_bytes:
             # Chunk extensions and trailers are no part of the body and would be free otherwise.
             self._refuse(413)
 
@@ -146,13 +140,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request's first byte."""
-        if self._phase is not _HEADER:
+        if self._phase != _HEADER:
             self._enter(_HEADER, self._limits.header_seconds)
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; a trailer after the body must not pass for one."""
-        if self._phase is _HEADER:
+        if self._phase == _HEADER:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -202,7 +196,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self._phase is _ANSWER:
+        elif self._phase == _ANSWER:
             self._enter(_IDLE, self._limits.idle_seconds)
 
     # --- the limits' side
@@ -215,12 +209,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         """Answer with a status where the client still waits for one, and close; once for a connection."""
-        if self._phase is _REFUSED:
+        if self._phase == _REFUSED:
             return
         cycle = self.cycle
         pending = cycle is not None and not cycle.response_complete
-        earlier = pending and (self._phase is _HEADER or bool(self.pipeline) or cycle.response_started)
+        earlier = pending and (self._phase == _HEADER or bool(self.pipeline) or cycle.response_started)
         self._phase = _REFUSED
+        self._received = 0
         self.pipeline.clear()
         if pending:
             cycle.disconnected = True
@@ -233,7 +228,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.write(_answer(status))
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._deadline = self._clock.now + _LINGER_SECONDS
+        self._deadline = self._clock.now + LINGER_SECONDS
 
     def expire(self) -> None:
         """Close the connection when a deadline has passed."""
@@ -251,97 +246,3 @@ class GuardedProtocol(HttpToolsProtocol):
 
 def _answer(status: int) -> bytes:
     return STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
-
-
-class GuardedServer(uvicorn.Server):
-    """uvicorn's server with `GuardedProtocol` on sockets that are bound already.
-
-    Args:
-        config: uvicorn's settings.
-        limits: what one client may take.
-        tls: the TLS settings, None for plain HTTP.
-    """
-
-    def __init__(self, config: uvicorn.Config, limits: "Limits", tls: ssl.SSLContext | None) -> None:
-        super().__init__(config)
-        self._limits = limits
-        self._tls = tls
-        self._clock = _Clock()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections; asyncio's own TLS handshake would have a minute."""
-        loop = asyncio.get_running_loop()
-        self._clock.now = loop.time()
-        protocol = functools.partial(
-            GuardedProtocol, self.config, self.server_state, self.lifespan.state, self._limits, self._clock, loop
-        )
-        self.servers = [
-            await loop.create_server(
-                protocol,
-                sock=listener,
-                ssl=self._tls,
-                backlog=self.config.backlog,
-                ssl_handshake_timeout=self._limits.header_seconds if self._tls else None,
-                ssl_shutdown_timeout=_LINGER_SECONDS if self._tls else None,
-            )
-            for listener in sockets or []
-        ]
-        self.started = True
-
-    async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: the deadlines."""
-        self._clock.now = asyncio.get_running_loop().time()
-        for connection in self._guarded():
-            connection.expire()
-        return await super().on_tick(counter)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish what is under way, then close what is left."""
-        await super().shutdown(sockets)
-        for connection in self._guarded():
-            connection.transport.abort()
-        await asyncio.sleep(0)
-
-    def _guarded(self) -> list[GuardedProtocol]:
-        return [c for c in self.server_state.connections if isinstance(c, GuardedProtocol)]
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop at SIGINT and SIGTERM. uvicorn would raise them again afterwards; here a stop is a success."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in _HANDLED_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def make_server(app: "ASGIApplication", limits: "Limits", tls: ssl.SSLContext | None) -> GuardedServer:
-    """A server that does not listen yet.
-
-    Args:
-        app: the ASGI application.
-        limits: what one client may take.
-        tls: the TLS settings, None for plain HTTP.
-
-    Returns:
-        The server; its ``run`` takes the sockets.
-    """
-    config = uvicorn.Config(
-        cast("ASGI3Application", app),
-        http=GuardedProtocol,
-        loop="asyncio",
-        ws="none",
-        interface="asgi3",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=_STOP_SECONDS,
-    )
-    return GuardedServer(config, limits, tls)

@@ -56,6 +56,9 @@ ENVIRONMENT = ("__main__.py", "cache.py", "config.py", "pins.py", "cli/*")
 
 MAXIMUM_LINES = 320
 
+# Not on Windows: to be imported inside the function that needs them.
+POSIX_ONLY = frozenset({"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"})
+
 
 @dataclass(frozen=True)
 class Source:
@@ -186,6 +189,13 @@ def check_environment(source: Source) -> list[str]:
     found = [(node.lineno, ast.unparse(node)) for node in uses if ast.unparse(node.value) == "os"]
     found += [(line, name) for line, name in imports(source) if name in {f"os.{name}" for name in names}]
     return [f"{source.path}:{line}: {text} is read outside {', '.join(ENVIRONMENT)}" for line, text in found]
+
+
+def check_portable_imports(source: Source) -> list[str]:
+    """No module needs POSIX to be imported."""
+    found = [node for node in source.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [(n.lineno, alias.name if isinstance(n, ast.Import) else n.module) for n in found for alias in n.names]
+    return [f"{source.path}:{line}: imports {name} at module level" for line, name in names if name in POSIX_ONLY]
 
 
 def check_length(source: Source) -> list[str]:

@@ -1,0 +1,138 @@
+"""Which mechanism signs, what a token without a usable one gets, and threads."""
+
+import threading
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from rolekey.deadline import Deadline
+from rolekey.errors import UnsupportedKeyError
+from rolekey.secret import Secret
+from rolekey.signers.pkcs11 import PKCS11Signer
+from rolekey.tokens.modules import load_module
+from rolekey.tokens.token import Token
+from support.pkcs11_spy import PKCS11Calls
+from support.process import rolekey
+
+pytestmark = pytest.mark.rig("softhsm")
+
+
+@pytest.fixture
+def session(provisioned_token):
+    module = load_module(str(provisioned_token.module))
+    token = next(token for token in module.tokens() if token.label == provisioned_token.label)
+    session = token.open(Secret(provisioned_token.user_pin))
+    yield session
+    session.close()
+
+
+def key_of(session, label):
+    return next(key for key in session.private_keys() if key.label == label)
+
+
+def verify(provisioned_token, label, signature, message):
+    certificate = x509.load_pem_x509_certificate(provisioned_token.certificate(label).read_bytes())
+    public_key = certificate.public_key()
+    if isinstance(public_key, rsa.RSAPublicKey):
+        public_key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+    else:
+        public_key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+
+
+@pytest.mark.parametrize(
+    ("label", "listed", "taken"),
+    [
+        ("rsa-2048", {"SHA256_RSA_PKCS", "RSA_PKCS"}, "SHA256_RSA_PKCS"),
+        ("rsa-2048", {"RSA_PKCS", "RSA_PKCS_PSS", "SHA512_RSA_PKCS"}, "RSA_PKCS"),
+        ("rsa-2048", set(), "SHA256_RSA_PKCS"),
+        ("p-384", {"ECDSA", "ECDSA_SHA256"}, "ECDSA"),
+        ("p-384", set(), "ECDSA"),
+    ],
+)
+def test_what_the_token_lists_decides(provisioned_token, session, monkeypatch, label, listed, taken):
+    """The first of our mechanisms that the token lists signs, with what it needs around the digest."""
+    used = []
+    key = key_of(session, label)
+    monkeypatch.setattr(Token, "mechanisms", lambda _self: frozenset(listed))
+    sign = type(key).sign
+
+    def spied(self, data, mechanism, pin):
+        used.append(mechanism)
+        return sign(self, data, mechanism, pin)
+
+    monkeypatch.setattr(type(key), "sign", spied)
+    signature = PKCS11Signer(key, None, session, None, Deadline(10)).sign(b"message")
+    assert used == [taken]
+    verify(provisioned_token, label, signature, b"message")
+
+
+@pytest.mark.parametrize(("label", "listed", "hashed"), [("p-256", {"ECDSA_SHA256"}, "CKM_ECDSA_SHA256")])
+def test_a_token_that_hashes_itself(session, monkeypatch, label, listed, hashed):
+    """Where only CKM_ECDSA_SHA256 is listed, the message itself is given to it, not its digest."""
+    given = []
+    key = key_of(session, label)
+    monkeypatch.setattr(Token, "mechanisms", lambda _self: frozenset(listed))
+    monkeypatch.setattr(
+        type(key), "sign", lambda _self, data, mechanism, _pin: given.append((data, mechanism)) or b"12"
+    )
+    PKCS11Signer(key, None, session, None, Deadline(10)).sign(b"message")
+    assert given == [(b"message", hashed.removeprefix("CKM_"))]
+
+
+def test_a_token_without_a_usable_mechanism(session, monkeypatch):
+    """A token that lists none of them is refused with the names of what it lacks."""
+    monkeypatch.setattr(Token, "mechanisms", lambda _self: frozenset({"RSA_PKCS_PSS"}))
+    with pytest.raises(UnsupportedKeyError, match="CKM_SHA256_RSA_PKCS nor CKM_RSA_PKCS"):
+        PKCS11Signer(key_of(session, "rsa-2048"), None, session, None, Deadline(10)).sign(b"message")
+
+
+@pytest.mark.rig("pkcs11-spy")
+def test_the_module_is_told_of_threads(provisioned_token, pkcs11_spy, tmp_path):
+    """C_Initialize gets CKF_OS_LOCKING_OK: python-pkcs11 releases the GIL around every call."""
+    log = tmp_path / "spy.log"
+    rolekey(
+        "credential-process",
+        *("--trust-anchor-arn", "arn:aws:rolesanywhere:us-east-1:000000000000:trust-anchor/a"),
+        *("--profile-arn", "arn:aws:rolesanywhere:us-east-1:000000000000:profile/p"),
+        *("--role-arn", "arn:aws:iam::000000000000:role/r"),
+        *("--pkcs11-lib", str(pkcs11_spy.module), "--private-key", "pkcs11:token=nobody"),
+        environment=pkcs11_spy.environment(provisioned_token.module, log),
+    ).failed(3, "token=nobody")
+    assert PKCS11Calls.read(log).count["C_Initialize"] == 1
+    assert "CKF_OS_LOCKING_OK" in log.read_text()
+
+
+@pytest.mark.usefixtures("session")
+def test_threads_sign_at_once(provisioned_token):
+    """Four threads with sessions of their own make signatures that all verify."""
+    module = load_module(str(provisioned_token.module))
+    token = next(token for token in module.tokens() if token.label == provisioned_token.label)
+    failures = []
+
+    def work():
+        own = token.open()  # the login is the process's
+        try:
+            signer = PKCS11Signer(key_of(own, "p-256"), None, own, None, Deadline(60))
+            for number in range(100):
+                message = f"{threading.get_ident()} {number}".encode()
+                verify(provisioned_token, "p-256", signer.sign(message), message)
+        except Exception as error:  # noqa: BLE001 - reported by the thread that waits
+            failures.append(error)
+        finally:
+            own.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_one_module_however_it_is_named(provisioned_token, tmp_path):
+    """A symbolic link to a module that is loaded gives the loaded one."""
+    link = tmp_path / "link.so"
+    link.symlink_to(provisioned_token.module)
+    assert load_module(str(link)) is load_module(str(provisioned_token.module))

@@ -15,9 +15,9 @@ from rolekey.certificates import utc_now
 from rolekey.config import Settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
-from rolekey.errors import CreateSessionError, MalformedResponseError, TransportError
+from rolekey.errors import CreateSessionError, MalformedResponseError, ServiceError, TransportError, printable
 from rolekey.identity import SigningIdentity
-from rolekey.transport import Answer, Post, RefusedTLSError, Route, send
+from rolekey.transport import Answer, PermanentTransportError, Post, Route, send
 
 log = logging.getLogger(__name__)
 
@@ -88,24 +88,25 @@ def request_credentials(
     route = Route(settings.verify_tls, settings.ca_bundle, settings.proxy)
     for attempt in range(1, ATTEMPTS + 1):
         pause = random.uniform(0, 2**attempt)  # noqa: S311 - spreads retries, protects nothing
-        may_retry = (
-            attempt < ATTEMPTS
-            and clock() + timedelta(seconds=pause) < signed_at + MAX_REQUEST_AGE
-            and deadline.remaining() > pause
-        )
+        failure: ServiceError
         try:
             answer = send(request, route, deadline)
+        except PermanentTransportError:
+            raise
         except TransportError as error:
-            if isinstance(error, RefusedTLSError) or not may_retry:
-                raise
             log.debug("attempt %d: %s", attempt, error.message)
+            failure = error
         else:
             log.debug("attempt %d: status %d, request id %s", attempt, answer.status, _request_id(answer))
             if answer.status in range(200, 300):
                 return _credentials(settings, answer, clock())
-            refusal = _refusal(answer, clock())
-            if not may_retry or not _is_passing(refusal):
-                raise refusal
+            failure = refusal = _refusal(answer, clock())
+            if not _is_passing(refusal):
+                raise failure
+        # Asked after the attempt, which may have taken long.
+        is_young = clock() + timedelta(seconds=pause) < signed_at + MAX_REQUEST_AGE
+        if attempt == ATTEMPTS or not is_young or deadline.remaining() <= pause:
+            raise failure
         sleep(pause)
     raise AssertionError  # the last attempt returns or raises
 
@@ -144,7 +145,8 @@ def _sign(settings: Settings, identity: SigningIdentity, moment: datetime) -> Po
 
 
 def _request_id(answer: Answer) -> str | None:
-    return answer.headers.get("x-amzn-requestid")
+    found = answer.headers.get("x-amzn-requestid")
+    return printable(found)[:100] if found else None
 
 
 def _document(answer: Answer) -> Any:
@@ -157,8 +159,8 @@ def _document(answer: Answer) -> Any:
 def _refusal(answer: Answer, now: datetime) -> CreateSessionError:
     document = _document(answer)
     fields: Mapping[str, Any] = document if isinstance(document, dict) else {}
-    code = str(answer.headers.get("x-amzn-errortype") or fields.get("__type") or fields.get("code") or "UnknownError")
-    code = code.partition(":")[0].rpartition("#")[2]
+    code = str(answer.headers.get("x-amzn-errortype") or fields.get("__type") or fields.get("code") or "")
+    code = printable(code.partition(":")[0].rpartition("#")[2])[:100] or "UnknownError"
     text = str(fields.get("message") or fields.get("Message") or "the answer holds no message")[:1000]
     request_id = _request_id(answer)
     message = f"{code}: {text} (HTTP status {answer.status}, request id {request_id or 'none'})"
@@ -191,18 +193,13 @@ def _is_passing(refusal: CreateSessionError) -> bool:
 
 def _credentials(settings: Settings, answer: Answer, now: datetime) -> Credentials:
     """Take the credentials out of an answer, and only out of the answer to this question."""
-    document = _document(answer)
-    try:
-        first = document["credentialSet"][0]
-        fields = first["credentials"]
-        texts = [first["roleArn"], *(fields[name] for name in _FIELDS), fields["expiration"]]
-        expiration = datetime.fromisoformat(texts[-1])
-    except (LookupError, TypeError, ValueError):
-        # Not chained: the cause may hold a piece of the credentials.
-        raise _malformed("is not a CreateSession answer with credentials") from None
+    found = _fields(answer)
+    if found is None:
+        raise _malformed("is not a CreateSession answer with credentials")
+    texts, expiration = found
     if not all(isinstance(text, str) and text for text in texts) or expiration.tzinfo is None:
         raise _malformed("is a CreateSession answer with an empty or malformed field")
-    role_arn, access_key_id, secret_access_key, session_token, _ = texts
+    role_arn, access_key_id, secret_access_key, session_token = texts
     if role_arn != str(settings.role_arn):
         raise _malformed(f"holds credentials of another role, {role_arn[:200]}")
     if expiration <= now:
@@ -210,7 +207,21 @@ def _credentials(settings: Settings, answer: Answer, now: datetime) -> Credentia
             f"holds credentials that expired at {expiration}; this machine's clock says {now:%H:%M:%S} UTC"
         )
     log.debug("credentials: access key id %s, until %s", access_key_id, expiration)
-    return Credentials(access_key_id, secret_access_key, session_token, expiration.astimezone(UTC))
+    return Credentials(access_key_id, secret_access_key, session_token, expiration)
+
+
+def _fields(answer: Answer) -> tuple[list[Any], datetime] | None:
+    # Returns and does not raise: what went wrong may hold a piece of the credentials, as a context too.
+    document = _document(answer)
+    try:
+        first = document["credentialSet"][0]
+        fields = first["credentials"]
+        expiration = datetime.fromisoformat(fields["expiration"])
+        if expiration.tzinfo:
+            expiration = expiration.astimezone(UTC)
+        return [first["roleArn"], *(fields[name] for name in _FIELDS)], expiration
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _malformed(problem: str) -> MalformedResponseError:

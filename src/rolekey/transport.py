@@ -1,6 +1,7 @@
 """One HTTPS exchange: a POST that follows no redirect, reads no ~/.netrc, and ends at the deadline."""
 
 import logging
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,15 +10,33 @@ from pathlib import Path
 import requests
 import urllib3
 from requests import exceptions as failures
+from requests.utils import get_auth_from_url
 
 from rolekey.deadline import Deadline
-from rolekey.errors import MalformedResponseError, TransportError
+from rolekey.errors import ConfigurationError, MalformedResponseError, TransportError
 from rolekey.secret import Secret
 
 log = logging.getLogger(__name__)
 
 MAX_ANSWER = 1 << 20
 CONNECT_TIMEOUT = 10.0
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
+# The class of what went wrong, in the standard library, urllib3 or requests, where it has no text fit to be shown.
+_CAUSES = {
+    "BadStatusLine": "what answers does not speak HTTP",
+    "DecodeError": "the answer's compression is broken",
+    "HTTPException": "what answers does not speak HTTP",
+    "IncompleteRead": "the answer is cut short",
+    "InvalidChunkLength": "the answer's chunks are broken",
+    "InvalidHeader": "the answer's headers contradict each other",
+    "InvalidSchema": "a proxy of this kind is not supported",
+    "LineTooLong": "what answers does not speak HTTP",
+    "LocationParseError": "it is no host name",
+    "ProtocolError": "the answer is cut short",
+    "ProxySchemeUnknown": "a proxy of this kind is not supported",
+    "RemoteDisconnected": "the connection was closed without an answer",
+    "TimeoutError": f"no connection within {CONNECT_TIMEOUT:g} s",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +87,25 @@ class Route:
     proxy: Secret | None = None
 
 
-class RefusedTLSError(TransportError):
-    """The server's certificate was not accepted: trying again does not help."""
+class _HTTPSession(requests.Session):
+    """Takes nothing from ~/.netrc and the environment, and does not look at redirects.
+
+    Asked not to follow one, requests still reads its whole body, however large, and raises ValueError at a bad
+    Location.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Else requests takes Authorization from ~/.netrc and proxies and CAs by its own rules.
+        self.trust_env = False
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - the base class's signature
+        """None, always."""
+        return None
+
+
+class PermanentTransportError(TransportError):
+    """Trying again does not help, or harms: TLS, and a proxy that counts wrong passwords."""
 
 
 def send(request: Post, route: Route, deadline: Deadline) -> Answer:
@@ -81,47 +117,74 @@ def send(request: Post, route: Route, deadline: Deadline) -> Answer:
         deadline: for resolving, connecting, sending and reading together.
 
     Raises:
+        ConfigurationError: the proxy's URL cannot be used.
         TransportError: no answer. Its text holds no URL, header or proxy, which may hold secrets.
         MalformedResponseError: an answer of more than 1 MiB.
         DeadlineError: the time was over first.
     """
     host = request.headers["Host"]
+    proxies = _proxies(route.proxy)
 
     def exchange() -> Answer:
-        with requests.Session() as http_session:
-            # Else requests takes Authorization from ~/.netrc and proxies and CAs by its own rules.
-            http_session.trust_env = False
-            return _exchange(http_session, request, route, deadline)
+        with _HTTPSession() as http_session:
+            return _exchange(http_session, request, route, proxies, deadline)
 
     try:
         return deadline.run(f"the answer of {host}", exchange)
     except failures.SSLError as error:
-        raise RefusedTLSError(
+        raise PermanentTransportError(
             f"no TLS connection to {host}: {_cause(error)}",
             hint="if its CA is a private one, name the CA's PEM file in AWS_CA_BUNDLE; check this machine's clock",
         ) from error
     except failures.ProxyError as error:
-        raise TransportError(
-            f"the proxy for {host} does not let the request through: {_cause(error)}",
+        cause = _cause(error)
+        kind = PermanentTransportError if re.search("status 4", cause) else TransportError
+        raise kind(
+            f"the proxy for {host} does not let the request through: {cause}",
             hint="check HTTPS_PROXY (user and password too), or exempt the host in NO_PROXY",
         ) from error
-    except failures.InvalidProxyURL:
-        # Not chained: its text is the proxy's URL, with the password.
-        raise TransportError("the proxy's URL cannot be used", hint="check HTTPS_PROXY and HTTP_PROXY") from None
     except (failures.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise TransportError(
-            f"no answer from {host}: {_cause(error)}",
+            f"no answer from {host}{' through the proxy' if proxies else ''}: {_cause(error)}",
             hint="check the network, the DNS, the region and --endpoint; behind a proxy set HTTPS_PROXY",
         ) from error
 
 
-def _exchange(http_session: requests.Session, request: Post, route: Route, deadline: Deadline) -> Answer:
+def _proxies(proxy: Secret | None) -> dict[str, str]:
+    """A proxy as requests takes it, checked: the libraries quote a URL that they cannot use, with its password."""
+    if proxy is None:
+        return {}
+    url = proxy.reveal()
+    if not _is_usable(url):
+        raise ConfigurationError(
+            "the proxy's URL cannot be used",
+            hint="check HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT, special characters in USER and PASSWORD as %XX",
+        )
+    return {"http": url, "https": url}
+
+
+def _is_usable(proxy_url: str) -> bool:
+    try:
+        for text in get_auth_from_url(proxy_url):
+            text.encode("latin-1")  # as requests does for Basic authentication
+        return bool(urllib3.util.parse_url(proxy_url).host)
+    except ValueError:  # LocationParseError and UnicodeError are ones; not passed on, since it holds the URL
+        return False
+
+
+def _exchange(
+    http_session: requests.Session,
+    request: Post,
+    route: Route,
+    proxies: dict[str, str],
+    deadline: Deadline,
+) -> Answer:
     verify: bool | str = str(route.ca_bundle) if route.ca_bundle else True
     if not route.verify_tls:
         verify = False
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    proxies = {"http": route.proxy.reveal(), "https": route.proxy.reveal()} if route.proxy else {}
-    left = max(deadline.remaining(), 0.001)
+    # The deadline ends the wait; a socket that noticed it first would make another error of it.
+    left = deadline.remaining() + 1.0
     response = http_session.post(
         request.url,
         data=request.body,
@@ -160,4 +223,8 @@ def _cause(error: BaseException) -> str:
             return found.verify_message
         if isinstance(found, OSError) and not isinstance(found, failures.RequestException) and found.strerror:
             return found.strerror
+        if refused := _TUNNEL_REFUSED.match(str(found)):
+            return f"it answers with HTTP status {refused[1]}"
+        if type(found).__name__ in _CAUSES:
+            return _CAUSES[type(found).__name__]
     return type(seen[-1]).__name__

@@ -1,5 +1,6 @@
 """`rolekey emulator`: a local IAM Roles Anywhere."""
 
+import contextlib
 import shlex
 import ssl
 from dataclasses import dataclass
@@ -75,14 +76,13 @@ def run(options: EmulatorOptions) -> None:
     tls = http_server.tls_context(options.tls_certificate, options.tls_key) if options.tls_certificate else None
     try:
         configuration = _configuration(options)
-        record = RequestLog(options.requests) if options.requests else None
+        if options.requests is None:
+            _serve(Emulator(configuration), configuration, options, tls)
+            return
+        with contextlib.closing(RequestLog(options.requests)) as record:
+            _serve(Emulator(configuration, record=record), configuration, options, tls)
     except EmulatorConfigurationError as error:
         raise ConfigurationError(str(error), hint="correct what it names") from error
-    try:
-        _serve(Emulator(configuration, record=record), configuration, options, tls)
-    finally:
-        if record:
-            record.close()
 
 
 def _serve(app: Emulator, configuration: Configuration, options: EmulatorOptions, tls: ssl.SSLContext | None) -> None:

@@ -72,6 +72,7 @@ class Reason(enum.Enum):
     MALFORMED_HEADER = _ours(VALIDATION, 400, "The header {header} is malformed")
 
     # What is asked for
+    # Reported without its error type.
     NO_TRUST_ANCHOR = _service(NOT_FOUND, 404, "Specified Trust Anchor wasn't found.")
     TRUST_ANCHOR_DISABLED = _ours(ACCESS_DENIED, 403, "Specified Trust Anchor is not enabled.")
     NO_PROFILE = _service(ACCESS_DENIED, 403, "Invalid or empty profile provided.")
@@ -79,6 +80,7 @@ class Reason(enum.Enum):
     ROLE_NOT_LISTED = _service(ACCESS_DENIED, 403, "Requested Role isn't one of those listed in the Profile.")
     SESSION_NAME_NOT_ALLOWED = _service(ACCESS_DENIED, 403, "Not authorized to set roleSessionName")
     ROLE_REFUSED = _service(ACCESS_DENIED, 403, "Unable to assume role for {role_arn}.")
+    # Reported without what stands between the two sentences, and without its error type.
     DURATION_ABOVE_ROLE = _service(
         ACCESS_DENIED,
         403,

@@ -11,6 +11,8 @@ from rolekey.emulator.model import EmulatorConfigurationError
 class RequestLog:
     """Appends to a file, one whole line at a time.
 
+    A line that cannot be written, as on a full disk, does not keep a client from its answer: `close` tells of it.
+
     Args:
         path: the file; made when it is not there.
 
@@ -23,6 +25,8 @@ class RequestLog:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
             raise EmulatorConfigurationError(f"the requests file {path}: {error.strerror}") from error
+        self._path = path
+        self._failure: OSError | None = None
 
     def __call__(self, entry: dict[str, Any]) -> None:
         """Write one line.
@@ -30,8 +34,18 @@ class RequestLog:
         Args:
             entry: JSON types only.
         """
-        os.write(self._descriptor, json.dumps(entry).encode() + b"\n")
+        try:
+            os.write(self._descriptor, json.dumps(entry).encode() + b"\n")
+        except OSError as error:
+            self._failure = error
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file.
+
+        Raises:
+            EmulatorConfigurationError: not every line could be written.
+        """
         os.close(self._descriptor)
+        if self._failure is not None:
+            text = f"the requests file {self._path} is not complete: {self._failure.strerror}"
+            raise EmulatorConfigurationError(text) from self._failure

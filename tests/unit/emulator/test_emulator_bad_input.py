@@ -109,6 +109,21 @@ def test_any_query_is_answered(raw):
     assert_refused(replace(WIRE, query=raw))
 
 
+@pytest.mark.parametrize("depth", [10, 500, 900, 950, 980, 990, 2000, 20_000, 200_000])
+@pytest.mark.parametrize("name", ["roleArn", "durationSeconds", "roleSessionName", "instanceProperties"])
+def test_a_nested_member_is_refused(name, depth):
+    """However deep, around the depth at which Python itself gives up, too."""
+    assert_refused(replace(WIRE, body=b'{"%s": ' % name.encode() + b"[" * depth + b"]" * depth + b"}"))
+
+
+def test_a_long_arn_takes_no_time():
+    """A mebibyte of colons is refused by its length."""
+    body = b'{"roleArn": "arn:aws:iam' + b":" * 1_000_000 + b'"}'
+    assert "Member must have length" in assert_refused(
+        replace(WIRE, query=b"", body=body.replace(b"roleArn", b"trustAnchorArn"))
+    )
+
+
 def test_a_body_above_a_mebibyte_is_refused():
     """The application bounds its memory even where the server does not."""
     assert assert_refused(replace(WIRE, body=b" " * (1024 * 1024 + 1))) == "The body is too large"

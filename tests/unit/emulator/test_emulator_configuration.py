@@ -165,6 +165,15 @@ def test_the_requests_file_is_appended_to(tmp_path):
     assert path.stat().st_mode & 0o077 == 0
 
 
+def test_a_full_disk_is_told_at_the_end():
+    """A line that cannot be written is no reason to fail a request, and is not passed over either."""
+    log = RequestLog(Path("/dev/full"))
+    log({"a": 1})
+    with pytest.raises(EmulatorConfigurationError) as caught:
+        log.close()
+    assert "/dev/full is not complete: No space left on device" in str(caught.value)
+
+
 def test_a_requests_file_that_cannot_be_written_is_named(tmp_path):
     """It is noticed at the start."""
     with pytest.raises(EmulatorConfigurationError) as caught:

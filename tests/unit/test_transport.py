@@ -16,7 +16,9 @@ from rolekey.deadline import Deadline
 from rolekey.errors import ConfigurationError, DeadlineError, MalformedResponseError, RolekeyError, TransportError
 from rolekey.secret import Secret
 from rolekey.transport import MAX_ANSWER, PermanentTransportError, Post, Route, send
-from support.service import HANG, RESET, Drip, Flood, Pause, ScriptedProxy, ScriptedService, ServerTLS, answer
+from support.listener import ServerTLS
+from support.proxy import ScriptedProxy
+from support.service import HANG, RESET, Drip, Flood, Pause, ScriptedService, answer
 
 PATH = "/sessions?profileArn=arn%3Aaws"
 OK = b"HTTP/1.1 200 OK\r\n"

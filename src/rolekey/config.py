@@ -225,7 +225,11 @@ def _references(options: Options) -> tuple[CertificateReference, KeyReference]:
             "neither --certificate nor --private-key is given",
             hint="name the certificate and the key: files, or pkcs11: URIs such as 'pkcs11:token=NAME;object=LABEL'",
         )
-    return _reference(certificate, "--certificate"), _reference(private_key, "--private-key")
+    # The option that was given is named, also where it serves for both.
+    return (
+        _reference(certificate, "--certificate" if options.certificate else "--private-key"),
+        _reference(private_key, "--private-key" if options.private_key else "--certificate"),
+    )
 
 
 def _reference(text: str, option: str) -> Path | PKCS11URI:

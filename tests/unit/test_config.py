@@ -375,10 +375,12 @@ def test_neither_certificate_nor_key(nothing):
     ],
 )
 def test_bad_reference(flag, value, message):
-    """What cannot name a certificate or key is refused by its looks, and a PIN in it is not quoted."""
-    error = refused(**{flag[2:].replace("-", "_"): value})
-    assert error.message.startswith(message.format(flag))
-    assert CANARY not in error.message + error.hint
+    """What cannot name a certificate or key is refused by its looks; the option given is named, no PIN is quoted."""
+    nothing = {"certificate": None, "private_key": None}
+    for others in ({}, nothing):
+        error = refused(**others | {flag[2:].replace("-", "_"): value})
+        assert error.message.startswith(message.format(flag))
+        assert CANARY not in error.message + error.hint
 
 
 @pytest.mark.parametrize("flag", ["--intermediates", "--pkcs11-lib"])

@@ -56,31 +56,26 @@ class CountingSigner(FileSigner):
 
 
 class Clocks:
-    """A wall clock and a monotonic clock that go on only when somebody sleeps, or asks what time it is.
+    """A wall clock and a monotonic clock that go on only when somebody sleeps or a service answers.
 
     Args:
-        per_look: seconds that pass at each look at the wall clock.
+        service: the one that takes its time; None for none.
+        per_answer: seconds that each of its answers takes.
     """
 
-    def __init__(self, per_look=0.0):
-        self.passed = 0.0
+    def __init__(self, service=None, per_answer=0):
         self.sleeps = []
-        self._per_look = per_look
-
-    def now(self):
-        """The wall clock."""
-        moment = NOW + timedelta(seconds=self.passed)
-        self.passed += self._per_look
-        return moment
+        self._service = service
+        self._per_answer = per_answer
 
     def monotonic(self):
         """The monotonic clock."""
-        return self.passed
+        answers = len(self._service.requests) if self._service else 0
+        return sum(self.sleeps) + answers * self._per_answer
 
-    def sleep(self, seconds):
-        """Go on."""
-        self.sleeps.append(seconds)
-        self.passed += seconds
+    def now(self):
+        """The wall clock."""
+        return NOW + timedelta(seconds=self.monotonic())
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +106,7 @@ def ask(leaf):
         identity = SigningIdentity(leaf.certificate, leaf.chain, ask.signer)
         deadline = Deadline(seconds, clock=clocks.monotonic)
         return request_credentials(
-            settings_for(url, **settings), identity, deadline, clock=clocks.now, sleep=clocks.sleep
+            settings_for(url, **settings), identity, deadline, clock=clocks.now, sleep=clocks.sleeps.append
         )
 
     return ask
@@ -612,8 +607,8 @@ PASSING = {
 @pytest.mark.parametrize("script", PASSING.values(), ids=PASSING)
 def test_what_passes_is_tried_again(script, failures, ask, leaf):
     """What may pass is tried again with the very same bytes: one signature, one date, whatever time has gone by."""
-    clocks = Clocks(per_look=1)
     with ScriptedService(*[script] * failures, (GRANTED,)) as service:
+        clocks = Clocks(service, per_answer=1)
         assert ask(service.url, clocks).session_token == "example-session-token"
     assert len({request.raw for request in service.requests}) == 1
     assert len(service.requests) == failures + 1
@@ -676,7 +671,7 @@ def test_an_unusable_proxy_url_is_final(ask):
 
 
 @pytest.mark.parametrize(
-    ("per_look", "attempts"),
+    ("per_answer", "attempts"),
     [
         (0, 3),
         (28, 2),  # after the second attempt and its pause it would be 28 + 2 + 28 + 4 seconds old
@@ -684,27 +679,17 @@ def test_an_unusable_proxy_url_is_final(ask):
         (3600, 1),  # the attempt itself took an hour
     ],
 )
-def test_no_retry_of_an_old_request(per_look, attempts, ask):
+def test_no_retry_of_an_old_request(per_answer, attempts, ask):
     """A request that would be a minute old is not sent again: nearer to five, its date would be the next failure."""
-    clocks = Clocks()
-    looks = iter(range(100))
-
-    def now():
-        # The first look signs; each attempt is followed by looks, of which the first is that at its end.
-        if next(looks) % 2 == 1:
-            clocks.passed += per_look
-        return NOW + timedelta(seconds=clocks.passed)
-
-    clocks.now = now
     with ScriptedService((answer(503),)) as service, pytest.raises(CreateSessionError, match="503"):
-        ask(service.url, clocks, seconds=100_000)
+        ask(service.url, Clocks(service, per_answer), seconds=100_000)
     assert len(service.requests) == attempts
 
 
 def test_no_retry_past_the_deadline(ask):
     """Where the pause would outlast the deadline, the failure is told at once: it says more than a deadline does."""
-    clocks = Clocks(per_look=4)
     with ScriptedService((answer(503),)) as service, pytest.raises(CreateSessionError, match="503"):
+        clocks = Clocks(service, per_answer=8)
         ask(service.url, clocks, seconds=9.5)
     assert len(service.requests) == 1
     assert clocks.sleeps == []

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs12
 
-from rolekey.errors import CertificateError
+from rolekey.errors import CertificateError, RolekeyError
 
 MAX_CHAIN_LENGTH = 5
 MAX_FILE_SIZE = 1 << 20
@@ -20,34 +20,36 @@ MAX_FILE_SIZE = 1 << 20
 _NO_PASSWORD = (b"", None)
 
 
-def read_file(path: Path, what: str) -> bytes:
+def read_file(path: Path, what: str, error_class: type[RolekeyError] = CertificateError) -> bytes:
     """Read a small file that the user named.
 
     Args:
         path: the file.
         what: what it is, for the error's text.
+        error_class: what to raise.
 
     Raises:
-        CertificateError: it cannot be read, or is too large to be what it should be.
+        RolekeyError: of that class: it cannot be read, or is too large to be what it should be.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_SIZE + 1)
     except OSError as error:
-        raise CertificateError(
+        raise error_class(
             f"cannot read the {what} {path}: {error.strerror}",
             hint="check the path and the permissions of the file and its directories",
         ) from error
     if len(data) > MAX_FILE_SIZE:
-        raise CertificateError(f"the {what} {path} is larger than 1 MiB", hint="name the right file")
+        raise error_class(f"the {what} {path} is larger than 1 MiB", hint="name the right file")
     return data
 
 
-def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
+def read_certificates(path: Path, what: str = "certificate") -> tuple[x509.Certificate, ...]:
     """Read all certificates of a PEM, DER or PKCS#12 file (the latter without a password).
 
     Args:
         path: the file; anything around and between the PEM blocks is ignored, private keys included.
+        what: what it is, for the error's text.
 
     Returns:
         At least one certificate: the end-entity certificate of a PKCS#12 file comes first, else the file's order.
@@ -55,14 +57,14 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     Raises:
         CertificateError: the file cannot be read or holds no certificate.
     """
-    data = read_file(path, "certificate")
+    data = read_file(path, what)
     try:
         if b"-----BEGIN " in data:
             return tuple(x509.load_pem_x509_certificates(data))
         return _der_certificates(data)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CertificateError(
-            f"{path} holds no certificate that can be read: {error}",
+            f"{path} holds no certificate that can be read",
             hint="give a PEM or DER certificate, or a PKCS#12 file without a password",
         ) from error
 

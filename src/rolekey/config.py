@@ -145,7 +145,7 @@ def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settin
         pkcs8_password=options.pkcs8_password,
         verify_tls=options.verify_tls,
         ca_bundle=_ca_bundle(environment),
-        proxy=_proxy(endpoint),
+        proxy=_proxy(endpoint, environment),
         timeout=options.timeout,
     )
     log.debug("settings: region %s, endpoint %s, %s", region, endpoint, "proxy" if settings.proxy else "no proxy")
@@ -270,15 +270,20 @@ def _ca_bundle(environment: Mapping[str, str]) -> Path | None:
     return None
 
 
-def _proxy(endpoint: Endpoint) -> Secret | None:
-    # A request to this machine never takes a detour: http:// would carry the credentials to the proxy in the clear.
+def _proxy(endpoint: Endpoint, environment: Mapping[str, str]) -> Secret | None:
+    # A request to this machine never takes a detour; every other one is https.
     if endpoint.is_loopback:
         return None
-    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - slow to import, not needed for loopback
+    url = _of_either_case(environment, "https_proxy") or _of_either_case(environment, "all_proxy")
+    if not url:
+        return None
+    # Slow to import and rarely needed; typeshed does not know it.
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # noqa: PLC0415
 
-    host = endpoint.host
-    proxies = getproxies()
-    url = proxies.get(endpoint.scheme) or proxies.get("all")
-    if not url or proxy_bypass(host):
+    if proxy_bypass_environment(endpoint.host, {"no": _of_either_case(environment, "no_proxy")}):
         return None
     return Secret(url if "://" in url else f"http://{url}")
+
+
+def _of_either_case(environment: Mapping[str, str], name: str) -> str:
+    return environment.get(name) or environment.get(name.upper()) or ""

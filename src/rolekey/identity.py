@@ -133,7 +133,7 @@ def passphrase(settings: Settings, interaction: Interaction, path: Path) -> Secr
     if answer is None:
         raise PinRequiredError(
             f"the private key {path} is encrypted, no passphrase is configured and there is no terminal to ask on",
-            hint="run this once in a terminal, or keep the key in a token or TPM where it needs no passphrase",
+            hint="give --pkcs8-password, or keep the key where it needs none: in a token, or in a file of mode 0600",
         )
     return usable_pin(answer, "the terminal")
 
@@ -157,7 +157,7 @@ def checked_certificate(
         UnsupportedKeyError: no signature algorithm for its key.
     """
     check_end_entity(leaf, now)
-    intermediates = read_certificates(settings.intermediates) if settings.intermediates else ()
+    intermediates = read_certificates(settings.intermediates, "intermediates") if settings.intermediates else ()
     chain = issuer_chain(leaf, (*intermediates, *others))
     log.debug(
         "certificate: %s, serial number %d, %s, until %s, %d intermediates",

@@ -155,7 +155,8 @@ class TokenIdentity:
     def _pin(self, token: Token) -> Secret:
         token.check_pin_state()
         certificate = self._settings.certificate
-        configured = pin_from_uri(self._key_uri, certificate if isinstance(certificate, PKCS11URI) else None)
+        uris = (self._key_uri, certificate if isinstance(certificate, PKCS11URI) else None)
+        configured = self._deadline.run("the PIN's source", lambda: pin_from_uri(*uris))
         if configured is not None:
             return configured
         tries = {"low": " (few tries are left)", "last": " (THE LAST TRY)"}.get(token.tries, "")

@@ -320,10 +320,8 @@ def test_missing_ca_bundle(variable, tmp_path):
         ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "other.example"}, None, "http://proxy:1"),
     ],
 )
-def test_proxy(environment, endpoint, proxy, monkeypatch):
+def test_proxy(environment, endpoint, proxy):
     """HTTPS_PROXY and ALL_PROXY count unless NO_PROXY exempts the host; a request to this machine takes no detour."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
     settings = resolve(environment, endpoint=endpoint)
     assert settings.proxy == (None if proxy is None else Secret(proxy))
 
@@ -442,10 +440,9 @@ def test_settings_without_secrets_can_be_pickled():
     assert pickle.loads(pickle.dumps(settings)) == settings
 
 
-def test_log(caplog, monkeypatch):
+def test_log(caplog):
     """The trace says which region and endpoint were chosen and whether a proxy is used, not which."""
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
-    resolve()
+    resolve({"HTTPS_PROXY": "http://proxy.example"})
     assert "region eu-west-1, endpoint https://rolesanywhere.eu-west-1.amazonaws.com, proxy\n" in caplog.text
     assert "proxy.example" not in caplog.text

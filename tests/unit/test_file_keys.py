@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.serialization import (
 from rolekey.certificates import spki
 from rolekey.errors import (
     AmbiguousMatchError,
-    CertificateError,
     KeyNotFoundError,
     PinIncorrectError,
     RolekeyError,
@@ -189,7 +188,7 @@ def bad_files():
     other = ec.generate_private_key(ec.SECP256K1())
     p12 = pkcs12.serialize_key_and_certificates(b"x", p256, None, None, BestAvailableEncryption(b"pw"))
     return {
-        "missing": (None, CertificateError, "No such file"),
+        "missing": (None, KeyNotFoundError, "No such file"),
         "empty": (b"", KeyNotFoundError, "holds no private key"),
         "a certificate": (make_root().pem, KeyNotFoundError, "holds no private key"),
         "two keys": (

@@ -70,13 +70,12 @@ def open_file_signer(path: Path, passphrase: Callable[[], Secret], *, passphrase
         passphrase_given: the user named a passphrase, which an unencrypted key has no use for.
 
     Raises:
-        CertificateError: the file cannot be read.
-        KeyNotFoundError: it holds no private key.
+        KeyNotFoundError: the file cannot be read or holds no private key.
         AmbiguousMatchError: it holds more than one.
         UnsupportedKeyError: a format or type of key that cannot be used.
         PinIncorrectError: the passphrase does not decrypt it.
     """
-    data = read_file(path, "private key file")
+    data = read_file(path, "private key file", KeyNotFoundError)
     blocks = [(match[1], match[0] + b"\n") for match in _PEM_BLOCK.finditer(data)]
     if len(blocks) > 1:
         raise AmbiguousMatchError(

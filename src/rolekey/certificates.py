@@ -16,6 +16,8 @@ from rolekey.errors import CertificateError, RolekeyError
 
 MAX_CHAIN_LENGTH = 5
 MAX_FILE_SIZE = 1 << 20
+# Yubico's arc for PIV attestation: firmware, serial number, policies.
+_YUBICO_ATTESTATION = "1.3.6.1.4.1.41482.3."
 # An export without a password has either no password or an empty one: both are in use.
 _NO_PASSWORD = (b"", None)
 
@@ -104,6 +106,14 @@ def is_ca(certificate: x509.Certificate) -> bool:
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (x509.ExtensionNotFound, ValueError):
+        return False
+
+
+def is_attestation(certificate: x509.Certificate) -> bool:
+    """Whether a YubiKey made the certificate to attest a key; it stands beside the key's own, under the same CKA_ID."""
+    try:
+        return any(e.oid.dotted_string.startswith(_YUBICO_ATTESTATION) for e in certificate.extensions)
+    except ValueError:
         return False
 
 

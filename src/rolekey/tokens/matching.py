@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from rolekey.certificates import describe, is_ca, spki
+from rolekey.certificates import describe, is_attestation, is_ca, spki
 from rolekey.errors import AmbiguousMatchError, CertificateError, KeyNotFoundError, TokenNotFoundError
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tokens.modules import Module
@@ -83,7 +83,8 @@ def matching_tokens(module: Module, uri: PKCS11URI) -> list[Token]:
 def match_certificate(searched: Sequence[TokenContents], uri: PKCS11URI) -> CertificateMatch | None:
     """The one certificate that a URI selects.
 
-    A CA's certificate is taken only where the URI selects nothing else: it then meets its own error later.
+    A CA's certificate, and a YubiKey's attestation of a key, is taken only where the URI selects nothing else. The same
+    certificate in several slots (an HA pair, one card behind two modules) is one: that of the slot listed first.
 
     Returns:
         None where there is none among the objects that were visible.
@@ -98,6 +99,7 @@ def match_certificate(searched: Sequence[TokenContents], uri: PKCS11URI) -> Cert
         if entry.selected_by(uri.object_label, uri.object_id)
     ]
     found = [match for match in found if not is_ca(match.entry.certificate)] or found
+    found = _once([match for match in found if not is_attestation(match.entry.certificate)] or found)
     if len(found) > 1:
         raise AmbiguousMatchError(
             f"{len(found)} certificates match {uri.selector()}",
@@ -107,6 +109,10 @@ def match_certificate(searched: Sequence[TokenContents], uri: PKCS11URI) -> Cert
     return found[0] if found else None
 
 
+def _once(found: list[CertificateMatch]) -> list[CertificateMatch]:
+    return list({match.entry.certificate: match for match in reversed(found)}.values())[::-1]
+
+
 def certificate_of_key(contents: TokenContents, key: TokenPrivateKey) -> TokenCertificate:
     """The certificate that belongs to a private key, found after a login.
 
@@ -114,7 +120,7 @@ def certificate_of_key(contents: TokenContents, key: TokenPrivateKey) -> TokenCe
         CertificateError: there is none.
         AmbiguousMatchError: more than one.
     """
-    ends = [entry for entry in contents.certificates if not is_ca(entry.certificate)]
+    ends = [e for e in contents.certificates if not is_ca(e.certificate) and not is_attestation(e.certificate)]
     public_key = contents.public_key_of(key)
     found = [e for e in ends if public_key and spki(e.certificate.public_key()) == public_key]
     found = found or [e for e in ends if key.object_id and e.object_id == key.object_id]
@@ -221,6 +227,9 @@ def key_token(
 ) -> Token:
     """The one token, of those that the key's URI selects, to log in to.
 
+    The same public key in several slots is one key (an HA pair, one card behind two modules): the slot listed first is
+    taken.
+
     Args:
         tokens: what the tokens show without a login.
         certificate: the end-entity certificate.
@@ -235,7 +244,7 @@ def key_token(
         found = [t for t in found if (t.slot_id, t.serial) == (home.slot_id, home.serial)] or found
     if len(found) > 1:
         wanted = spki(certificate.public_key())
-        found = [c.token for c in tokens if any(spki(p.public_key) == wanted for p in c.public_keys)] or found
+        found = [c.token for c in tokens if any(spki(p.public_key) == wanted for p in c.public_keys)][:1] or found
     if len(found) > 1:
         candidates = tuple(token.uri() for token in found)
         raise AmbiguousMatchError(

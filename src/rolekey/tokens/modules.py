@@ -1,77 +1,20 @@
-"""Loading a PKCS#11 module, once in a process, and initialising it for threads."""
+"""Loading a PKCS#11 module, once in a process."""
 
-import ctypes
 import logging
 import os
 import threading
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Iterable, Iterator
 
 import pkcs11
-from pkcs11 import _pkcs11
 
 from rolekey.errors import ModuleError
+from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tokens.failures import code_name
+from rolekey.tokens.library import InitializeFailedError, Library
+from rolekey.tokens.search import PROXY, modules_by_name, well_known_modules
 from rolekey.tokens.token import Token
 
 log = logging.getLogger(__name__)
-
-CKF_OS_LOCKING_OK = 0x2
-CKR_OK = 0x0
-CKR_CANT_LOCK = 0xA
-CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
-# C_Initialize is the first entry of CK_FUNCTION_LIST, after CK_VERSION and its padding.
-_C_INITIALIZE = 1
-
-
-class _InitializeArguments(ctypes.Structure):
-    """CK_C_INITIALIZE_ARGS."""
-
-    _fields_ = (
-        ("create_mutex", ctypes.c_void_p),
-        ("destroy_mutex", ctypes.c_void_p),
-        ("lock_mutex", ctypes.c_void_p),
-        ("unlock_mutex", ctypes.c_void_p),
-        ("flags", ctypes.c_ulong),
-        ("reserved", ctypes.c_void_p),
-    )
-
-
-class _Library(_pkcs11.lib):
-    """python-pkcs11's module, initialised with CKF_OS_LOCKING_OK.
-
-    python-pkcs11 calls C_Initialize(NULL), which promises that there is one thread only, and then releases the GIL
-    around every call: SoftHSM crashes under two threads.
-    """
-
-    def __new__(cls, so: str) -> Self:
-        return _pkcs11.lib.__new__(cls, so)  # type: ignore[call-arg]  # a Cython __cinit__ takes the arguments
-
-    def initialize(self) -> None:
-        """Call C_Initialize; a module that another part of the process has initialised is taken as it is."""
-        library = ctypes.CDLL(self.path)  # the handle that dlopen() gave python-pkcs11, counted once more
-        functions = ctypes.POINTER(ctypes.c_void_p)()
-        library.C_GetFunctionList.restype = ctypes.c_ulong
-        result = library.C_GetFunctionList(ctypes.byref(functions))
-        if result == CKR_OK:
-            address = functions[_C_INITIALIZE]
-            assert address is not None  # noqa: S101 - the standard: a function list has no holes
-            initialize = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)(address)
-            arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK)
-            result = initialize(ctypes.addressof(arguments))
-            if result == CKR_CANT_LOCK:
-                # Callers use one session from one thread at a time, so that a module without locks serves as well.
-                result = initialize(None)
-        if result not in (CKR_OK, CKR_CRYPTOKI_ALREADY_INITIALIZED):
-            raise _InitializeFailedError(f"C_Initialize answered 0x{result:08X}")
-
-    def __init__(self, so: str) -> None:
-        self.path = so
-        super().__init__(so)
-
-
-class _InitializeFailedError(pkcs11.PKCS11Error):
-    pass
 
 
 class Module:
@@ -82,14 +25,14 @@ class Module:
         library: python-pkcs11's object.
     """
 
-    def __init__(self, path: str, library: _Library) -> None:
+    def __init__(self, path: str, library: Library) -> None:
         self.path = path
         self._library = library
 
     def tokens(self) -> Iterator[Token]:
         """Every token that answers. A slot that does not answer hides no other."""
         try:
-            slots = self._library.get_slots(token_present=True)
+            slots = self._library.slots()
         except pkcs11.PKCS11Error as error:
             raise ModuleError(
                 f"the PKCS#11 module {self.path} cannot list its slots: {code_name(error)}",
@@ -101,36 +44,93 @@ class Module:
             except pkcs11.PKCS11Error as error:
                 log.debug("slot %d of %s is left out: %s", slot.slot_id, self.path, code_name(error))
 
+    def restart(self) -> None:
+        """Finalise and initialise the module anew; every session and login of this process with it is gone.
 
-_registry: dict[tuple[str, int], Module] = {}
+        Raises:
+            ModuleError: it does not come back.
+        """
+        try:
+            self._library.restart()
+        except pkcs11.PKCS11Error as error:
+            raise _not_initialised(self.path, error) from error
+
+
+_registry: dict[str, tuple[int, Module]] = {}
 _registry_lock = threading.Lock()
 
 
-def load_module(path: str) -> Module:
+def find_module(named: str | None, uri: PKCS11URI, default: str | None) -> Module:
+    """The module that an option, a URI or the environment names; else the first usual one that can be loaded.
+
+    Args:
+        named: path from an option; it decides.
+        uri: its ``module-path`` and then its ``module-name`` decide next.
+        default: path from PKCS11_MODULE_PATH.
+
+    Raises:
+        ModuleError: it cannot be loaded; where nothing was named, the text lists all that was tried.
+    """
+    if path := named or uri.module_path:
+        return load_module(path)
+    if uri.module_name:
+        paths = modules_by_name(uri.module_name)
+        if not paths:
+            raise ModuleError(
+                f"no PKCS#11 module is called {uri.module_name}",
+                hint="name its shared object with --pkcs11-lib PATH",
+            )
+        return _first(paths)
+    return load_module(default) if default else _first([PROXY, *well_known_modules()])
+
+
+def _first(paths: Iterable[str]) -> Module:
+    failures = []
+    for path in paths:
+        try:
+            return load_module(path)
+        except ModuleError as error:
+            log.debug("%s", error.message)
+            failures.append(error)
+    if len(failures) == 1:
+        raise failures[0]
+    raise ModuleError(
+        "no PKCS#11 module can be used: " + "; ".join(error.message for error in failures),
+        hint="name the module's shared object with --pkcs11-lib PATH",
+    ) from failures[-1]
+
+
+def load_module(path: str, reserved: str | None = None) -> Module:
     """Load and initialise a module, or give the one that this process has loaded already.
 
     Args:
         path: a shared object; a bare file name is looked up as dlopen() does.
+        reserved: NSS's string for pReserved, or None.
 
     Raises:
-        ModuleError: it cannot be loaded (with the loader's own text) or initialised.
+        ModuleError: it cannot be loaded (with the loader's own text) or initialised, or it belongs to the process
+            that this one was forked from.
     """
-    # A symbolic link is the same module; after a fork the child's state is not the parent's.
-    key = (os.path.realpath(path) if os.sep in path else path, os.getpid())
+    # A symbolic link is the same module.
+    key = os.path.realpath(path) if os.sep in path else path
     with _registry_lock:
         if key not in _registry:
-            _registry[key] = _load(path)
-        return _registry[key]
+            _registry[key] = (os.getpid(), _load(path, reserved))
+        process, module = _registry[key]
+        if process != os.getpid():
+            # Neither used nor finalised: both can break the parent (OpenSC's and Yubico's modules do).
+            raise ModuleError(
+                f"the PKCS#11 module {path} was loaded before this process was forked",
+                hint="start the process anew (multiprocessing: spawn or forkserver), or load the module after the fork",
+            )
+        return module
 
 
-def _load(path: str) -> Module:
+def _load(path: str, reserved: str | None) -> Module:
     try:
-        library = _Library(path)
-    except _InitializeFailedError as error:
-        raise ModuleError(
-            f"the PKCS#11 module {path} cannot be initialised: {error}",
-            hint="check the module's configuration" + _softhsm_hint(path),
-        ) from error
+        library = Library(path, reserved)
+    except InitializeFailedError as error:
+        raise _not_initialised(path, error) from error
     except (pkcs11.PKCS11Error, OSError) as error:
         raise ModuleError(
             f"the PKCS#11 module {path} cannot be loaded: {_loader_text(path, error)}",
@@ -140,11 +140,15 @@ def _load(path: str) -> Module:
     return Module(path, library)
 
 
+def _not_initialised(path: str, error: pkcs11.PKCS11Error) -> ModuleError:
+    hint = "; SoftHSM reads the file that SOFTHSM2_CONF names" if "softhsm" in path.lower() else ""
+    return ModuleError(
+        f"the PKCS#11 module {path} cannot be initialised: {error}",
+        hint="check the module's configuration" + hint,
+    )
+
+
 def _loader_text(path: str, error: Exception) -> str:
     text = str(error).rpartition("OS exception while loading ")[2]
     # dlopen() and python-pkcs11 both put the path in front, which our text has already.
     return text.rpartition(f"{path}: ")[2]
-
-
-def _softhsm_hint(path: str) -> str:
-    return "; SoftHSM reads the file that SOFTHSM2_CONF names" if "softhsm" in path.lower() else ""

@@ -21,6 +21,13 @@ from rolekey.tokens.failures import code_name, translated
 
 log = logging.getLogger(__name__)
 
+# CKA_EC_PARAMS as DER of the named curve, and the bytes of its order.
+_FIELD_SIZES = {
+    bytes.fromhex("06082a8648ce3d030107"): 32,
+    bytes.fromhex("06052b81040022"): 48,
+    bytes.fromhex("06052b81040023"): 66,
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenObject:
@@ -82,6 +89,7 @@ class TokenPrivateKey(TokenObject):
         key_type: ``RSA``, ``EC``, or the module's other word.
         public_key: the public half where the private object itself gives it, else None.
         always_authenticate: CKA_ALWAYS_AUTHENTICATE; a missing attribute means False.
+        field_size: bytes of the curve's order, None for other keys and where the token does not tell.
         handle: python-pkcs11's object.
     """
 
@@ -89,6 +97,7 @@ class TokenPrivateKey(TokenObject):
     key_type: str
     public_key: PublicKey | None
     always_authenticate: bool
+    field_size: int | None
     handle: Any
 
     @classmethod
@@ -100,6 +109,7 @@ class TokenPrivateKey(TokenObject):
             key_type=key_type.name if isinstance(key_type, KeyType) else str(key_type),
             public_key=_public_key(handle),
             always_authenticate=bool(_attribute(handle, Attribute.ALWAYS_AUTHENTICATE)),
+            field_size=_FIELD_SIZES.get(_attribute(handle, Attribute.EC_PARAMS) or b""),
             handle=handle,
         )
 
@@ -124,7 +134,17 @@ class TokenPrivateKey(TokenObject):
             )
         context_pin = pin.reveal() if pin and self.always_authenticate else None
         with translated(f"sign with the key {self}"):
-            signature: bytes = self.handle.sign(data, mechanism=Mechanism[mechanism], pin=context_pin)
+            try:
+                return self._sign(data, mechanism, context_pin)
+            except pkcs11.UserNotLoggedIn:
+                if context_pin or pin is None:
+                    raise
+                # Some cards ask for the PIN at each signature and do not say so in CKA_ALWAYS_AUTHENTICATE.
+                log.debug("the token wants the PIN for this signature")
+                return self._sign(data, mechanism, pin.reveal())
+
+    def _sign(self, data: bytes, mechanism: str, context_pin: str | None) -> bytes:
+        signature: bytes = self.handle.sign(data, mechanism=Mechanism[mechanism], pin=context_pin)
         return signature
 
 

@@ -1,0 +1,146 @@
+"""python-pkcs11's module object with what it lacks: threads, C_Finalize, and a slot list that survives a bad slot.
+
+Function numbers and structures are those of PKCS#11 v2.40 (CK_FUNCTION_LIST, CK_C_INITIALIZE_ARGS).
+"""
+
+import ctypes
+import logging
+from typing import Any, Self
+
+import pkcs11
+from pkcs11 import _pkcs11
+
+log = logging.getLogger(__name__)
+
+CKF_OS_LOCKING_OK = 0x2
+CKR_OK = 0x0
+CKR_CANT_LOCK = 0xA
+CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
+
+_NAMES = {  # what C_Initialize may answer by the standard
+    0x2: "CKR_HOST_MEMORY",
+    0x5: "CKR_GENERAL_ERROR",
+    0x6: "CKR_FUNCTION_FAILED",
+    0x7: "CKR_ARGUMENTS_BAD",
+    0x9: "CKR_NEED_TO_CREATE_THREADS",
+    CKR_CANT_LOCK: "CKR_CANT_LOCK",
+    0x30: "CKR_DEVICE_ERROR",
+    0x31: "CKR_DEVICE_MEMORY",
+}
+# Places in CK_FUNCTION_LIST; 0 is CK_VERSION with its padding.
+_C_INITIALIZE, _C_FINALIZE, _C_GET_SLOT_INFO = 1, 2, 6
+_FUNCTIONS = 69
+_SLOT_INFO_SIZE = 64 + 32 + ctypes.sizeof(ctypes.c_ulong) + 4
+# How far into python-pkcs11's object its pointer to the function list is looked for.
+_OBJECT_WORDS = 12
+
+_OneArgument = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)
+_GetSlotInfo = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p)
+
+
+class _InitializeArguments(ctypes.Structure):
+    """CK_C_INITIALIZE_ARGS."""
+
+    _fields_ = (
+        ("create_mutex", ctypes.c_void_p),
+        ("destroy_mutex", ctypes.c_void_p),
+        ("lock_mutex", ctypes.c_void_p),
+        ("unlock_mutex", ctypes.c_void_p),
+        ("flags", ctypes.c_ulong),
+        ("reserved", ctypes.c_char_p),
+    )
+
+
+class InitializeFailedError(pkcs11.PKCS11Error):
+    """C_Initialize answered something else than success; the text has the code in hex."""
+
+
+class Library(_pkcs11.lib):
+    """A loaded module, initialised with CKF_OS_LOCKING_OK.
+
+    python-pkcs11 calls C_Initialize(NULL), which promises that there is one thread only, and then releases the GIL
+    around every call: SoftHSM crashes under two threads.
+
+    Args:
+        so: path, as dlopen() takes it.
+        reserved: the string that NSS takes in pReserved, or None.
+    """
+
+    def __new__(cls, so: str, reserved: str | None = None) -> Self:  # noqa: ARG004, D102 - __init__ has a use for it
+        return _pkcs11.lib.__new__(cls, so)  # type: ignore[call-arg]  # a Cython __cinit__ takes the arguments
+
+    def __init__(self, so: str, reserved: str | None = None) -> None:
+        self._reserved = reserved.encode() if reserved is not None else None
+        self._handle = ctypes.CDLL(so)  # the handle that dlopen() gave python-pkcs11, counted once more
+        self._list = self._function_list()
+        self._tolerant: tuple[Any, ...] = ()
+        super().__init__(so)
+
+    def _function_list(self) -> Any:
+        functions = ctypes.POINTER(ctypes.c_void_p)()
+        self._handle.C_GetFunctionList.restype = ctypes.c_ulong
+        result = self._handle.C_GetFunctionList(ctypes.byref(functions))
+        if result != CKR_OK or not functions:
+            raise InitializeFailedError(f"C_GetFunctionList answered 0x{result:08X}")
+        return functions
+
+    def _call(self, place: int, argument: int | None) -> int:
+        result: int = _OneArgument(self._list[place])(argument)
+        return result
+
+    def initialize(self) -> None:
+        """Call C_Initialize; a module that another part of the process has initialised is taken as it is."""
+        arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK, reserved=self._reserved)
+        result = self._call(_C_INITIALIZE, ctypes.addressof(arguments))
+        if result == CKR_CANT_LOCK and self._reserved is None:
+            # Callers use one session from one thread at a time, so that a module without locks serves as well.
+            result = self._call(_C_INITIALIZE, None)
+        if result not in (CKR_OK, CKR_CRYPTOKI_ALREADY_INITIALIZED):
+            raise InitializeFailedError(f"C_Initialize answered {_NAMES.get(result) or f'0x{result:08X}'}")
+
+    def restart(self) -> None:
+        """C_Finalize, whatever it answers, and C_Initialize: every session and login of this process is gone."""
+        result = self._call(_C_FINALIZE, None)
+        log.debug("C_Finalize answered 0x%08X", result)
+        self.initialize()
+
+    def slots(self) -> list[Any]:
+        """python-pkcs11's slots with a token. One whose C_GetSlotInfo fails hides no other.
+
+        Raises:
+            pkcs11.PKCS11Error: the list itself cannot be had.
+        """
+        try:
+            return self.get_slots(token_present=True)
+        except pkcs11.PKCS11Error:
+            if self._tolerant or not self._tolerate_slots():
+                raise
+            return self.get_slots(token_present=True)
+
+    def _tolerate_slots(self) -> bool:
+        """Give python-pkcs11 a function list whose C_GetSlotInfo does not fail: it stops at the first that does.
+
+        A failed slot then has an empty description, and its token answers for itself. The pointer in python-pkcs11's
+        object is replaced only where it is found to be the module's function list, whose memory is left as it is.
+        """
+        words = (ctypes.c_size_t * _OBJECT_WORDS).from_address(id(self))
+        original = ctypes.cast(self._list, ctypes.c_void_p).value
+        places = [index for index, word in enumerate(words) if word == original]
+        if len(places) != 1:
+            return False
+        ask = _GetSlotInfo(self._list[_C_GET_SLOT_INFO])
+
+        def slot_info(slot_id: int, info: int) -> int:
+            result = ask(slot_id, info)
+            if result != CKR_OK:
+                log.debug("slot %d: C_GetSlotInfo answered 0x%08X", slot_id, result)
+                ctypes.memset(info, 0, _SLOT_INFO_SIZE)
+            return CKR_OK
+
+        replacement = _GetSlotInfo(slot_info)
+        functions = (ctypes.c_void_p * _FUNCTIONS)()
+        ctypes.memmove(functions, self._list, ctypes.sizeof(functions))
+        functions[_C_GET_SLOT_INFO] = ctypes.cast(replacement, ctypes.c_void_p)
+        self._tolerant = (functions, replacement)  # alive as long as this object, which points to them
+        words[places[0]] = ctypes.addressof(functions)
+        return True

@@ -80,6 +80,7 @@ class Settings:
         session_duration: seconds, 900 to 43200.
         role_session_name: or None for the service's default.
         pkcs11_module: path of a module that the user named, or None.
+        default_pkcs11_module: path of the module where neither option nor URI names one, or None.
         pkcs8_password: or None.
         verify_tls: False only where the user said ``--no-verify-ssl``.
         ca_bundle: PEM file (or directory) of trusted CAs in place of the usual ones, or None.
@@ -99,6 +100,7 @@ class Settings:
     session_duration: int
     role_session_name: str | None
     pkcs11_module: str | None
+    default_pkcs11_module: str | None
     pkcs8_password: Secret | None
     verify_tls: bool
     ca_bundle: Path | None
@@ -142,6 +144,7 @@ def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settin
         session_duration=options.session_duration,
         role_session_name=_role_session_name(options.role_session_name),
         pkcs11_module=_plain(options.pkcs11_lib, "--pkcs11-lib") if options.pkcs11_lib else None,
+        default_pkcs11_module=environment.get("PKCS11_MODULE_PATH") or None,
         pkcs8_password=options.pkcs8_password,
         verify_tls=options.verify_tls,
         ca_bundle=_ca_bundle(environment),

@@ -16,6 +16,7 @@ from rolekey.pins import Interaction, pin_from_uri, usable_pin
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.signers.pkcs11 import PKCS11Signer
+from rolekey.tokens.keys import OpenKey, reopener
 from rolekey.tokens.matching import (
     CertificateMatch,
     TokenContents,
@@ -26,13 +27,10 @@ from rolekey.tokens.matching import (
     match_private_key,
     matching_tokens,
 )
-from rolekey.tokens.modules import load_module
+from rolekey.tokens.modules import Module, find_module
 from rolekey.tokens.token import Token, TokenSession
 
 log = logging.getLogger(__name__)
-
-# dlopen() finds it; it is what the official helper loads where no module is named.
-DEFAULT_MODULE = "p11-kit-proxy.so"
 
 
 def find_certificate(
@@ -144,7 +142,8 @@ class TokenIdentity:
         derived = self._settings.derived_private_key and match is not None
         key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
         log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
-        return PKCS11Signer(key, key.public_key, session, pin, self._deadline)
+        opened = OpenKey(key, session, pin)
+        return PKCS11Signer(opened, reopener(_module(self._settings, self._key_uri), opened), self._deadline)
 
     def _login(self, token: Token) -> tuple[TokenSession, Secret | None]:
         pin = self._pin(token) if token.login_required else None
@@ -174,12 +173,15 @@ class TokenIdentity:
 
 def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[TokenContents]:
     """What every token that a URI selects shows without a login."""
-    path = settings.pkcs11_module or uri.module_path or DEFAULT_MODULE
 
     def search() -> list[TokenContents]:
-        return [_shown(token) for token in matching_tokens(load_module(path), uri)]
+        return [_shown(token) for token in matching_tokens(_module(settings, uri), uri)]
 
-    return deadline.run(f"the PKCS#11 module {path}", search)
+    return deadline.run(f"the PKCS#11 module {settings.pkcs11_module or uri.module_path or ''}".rstrip(), search)
+
+
+def _module(settings: Settings, uri: PKCS11URI) -> Module:
+    return find_module(settings.pkcs11_module, uri, settings.default_pkcs11_module)
 
 
 def _shown(token: Token) -> TokenContents:

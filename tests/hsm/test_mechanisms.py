@@ -11,6 +11,7 @@ from rolekey.deadline import Deadline
 from rolekey.errors import UnsupportedKeyError
 from rolekey.secret import Secret
 from rolekey.signers.pkcs11 import PKCS11Signer
+from rolekey.tokens.keys import OpenKey
 from rolekey.tokens.modules import load_module
 from rolekey.tokens.token import Token
 from support.pkcs11_spy import PKCS11Calls
@@ -30,6 +31,13 @@ def session(provisioned_token):
 
 def key_of(session, label):
     return next(key for key in session.private_keys() if key.label == label)
+
+
+def signer_of(key, session):
+    def reopen():
+        raise AssertionError("the token was opened anew")
+
+    return PKCS11Signer(OpenKey(key, session, None), reopen, Deadline(60))
 
 
 def verify(provisioned_token, label, signature, message):
@@ -63,7 +71,7 @@ def test_what_the_token_lists_decides(provisioned_token, session, monkeypatch, l
         return sign(self, data, mechanism, pin)
 
     monkeypatch.setattr(type(key), "sign", spied)
-    signature = PKCS11Signer(key, None, session, None, Deadline(10)).sign(b"message")
+    signature = signer_of(key, session).sign(b"message")
     assert used == [taken]
     verify(provisioned_token, label, signature, b"message")
 
@@ -77,7 +85,7 @@ def test_a_token_that_hashes_itself(session, monkeypatch, label, listed, hashed)
     monkeypatch.setattr(
         type(key), "sign", lambda _self, data, mechanism, _pin: given.append((data, mechanism)) or b"12"
     )
-    PKCS11Signer(key, None, session, None, Deadline(10)).sign(b"message")
+    signer_of(key, session).sign(b"message")
     assert given == [(b"message", hashed.removeprefix("CKM_"))]
 
 
@@ -85,7 +93,7 @@ def test_a_token_without_a_usable_mechanism(session, monkeypatch):
     """A token that lists none of them is refused with the names of what it lacks."""
     monkeypatch.setattr(Token, "mechanisms", lambda _self: frozenset({"RSA_PKCS_PSS"}))
     with pytest.raises(UnsupportedKeyError, match="CKM_SHA256_RSA_PKCS nor CKM_RSA_PKCS"):
-        PKCS11Signer(key_of(session, "rsa-2048"), None, session, None, Deadline(10)).sign(b"message")
+        signer_of(key_of(session, "rsa-2048"), session).sign(b"message")
 
 
 @pytest.mark.rig("pkcs11-spy")
@@ -114,7 +122,7 @@ def test_threads_sign_at_once(provisioned_token):
     def work():
         own = token.open()  # the login is the process's
         try:
-            signer = PKCS11Signer(key_of(own, "p-256"), None, own, None, Deadline(60))
+            signer = signer_of(key_of(own, "p-256"), own)
             for number in range(100):
                 message = f"{threading.get_ident()} {number}".encode()
                 verify(provisioned_token, "p-256", signer.sign(message), message)

@@ -1,18 +1,23 @@
 """A private key in a PKCS#11 token (OASIS v2.40). It signs there and never leaves."""
 
 import hashlib
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from rolekey.deadline import Deadline
-from rolekey.errors import UnsupportedKeyError
-from rolekey.secret import Secret
+from rolekey.errors import DeadlineError, SignerError, UnsupportedKeyError
 from rolekey.signers.base import HashName, PublicKey
-from rolekey.tokens.objects import TokenPrivateKey
-from rolekey.tokens.token import TokenSession
+from rolekey.tokens.failures import is_passing
+from rolekey.tokens.keys import OpenKey
 
+log = logging.getLogger(__name__)
+
+# How long a module may take to log out and close: the credentials wait for it.
+CLOSE_SECONDS = 2.0
 # DER of DigestInfo up to the digest (RFC 8017, 9.2): CKM_RSA_PKCS pads what it is given and adds no DigestInfo.
 _DIGEST_INFO = {
     "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
@@ -21,23 +26,33 @@ _DIGEST_INFO = {
 }
 
 
-def _message(message: bytes, _hash: HashName) -> bytes:
+def _message(message: bytes, _hash: HashName, _field_size: int | None) -> bytes:
     return message
 
 
-def _digest(message: bytes, hash_name: HashName) -> bytes:
+def _digest(message: bytes, hash_name: HashName, _field_size: int | None) -> bytes:
     return hashlib.new(hash_name, message).digest()
 
 
-def _digest_info(message: bytes, hash_name: HashName) -> bytes:
-    return _DIGEST_INFO[hash_name] + _digest(message, hash_name)
+def _curve_digest(message: bytes, hash_name: HashName, field_size: int | None) -> bytes:
+    # ECDSA takes the leftmost bits; some modules refuse a digest that has more instead of cutting it.
+    return _digest(message, hash_name, None)[:field_size]
 
 
-def _as_is(signature: bytes) -> bytes:
+def _digest_info(message: bytes, hash_name: HashName, _field_size: int | None) -> bytes:
+    return _DIGEST_INFO[hash_name] + _digest(message, hash_name, None)
+
+
+def _as_is(signature: bytes, _field_size: int | None) -> bytes:
     return signature
 
 
-def _der(signature: bytes) -> bytes:
+def _der(signature: bytes, field_size: int | None) -> bytes:
+    """ECDSA-Sig-Value of r and s; a module that gives that already, against the standard, is taken at its word."""
+    if field_size is not None and len(signature) != 2 * field_size:
+        with suppress(ValueError):
+            decode_dss_signature(signature)
+            return signature
     half = len(signature) // 2
     return encode_dss_signature(int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big"))
 
@@ -48,13 +63,13 @@ class Mechanism:
 
     Args:
         name: without ``CKM_``; ``{hash}`` stands for SHA256, SHA384, SHA512.
-        prepare: from message and hash to what the token is given.
-        finish: from what the token returns to the Signer's encoding.
+        prepare: from message, hash and the curve's size in bytes to what the token is given.
+        finish: from what the token returns, and the curve's size, to the Signer's encoding.
     """
 
     name: str
-    prepare: Callable[[bytes, HashName], bytes]
-    finish: Callable[[bytes], bytes]
+    prepare: Callable[[bytes, HashName, int | None], bytes]
+    finish: Callable[[bytes, int | None], bytes]
 
 
 # By key type, the first that the token lists is taken; the first of all where it lists nothing.
@@ -64,7 +79,7 @@ MECHANISMS = {
         Mechanism("RSA_PKCS", _digest_info, _as_is),
     ),
     "EC": (
-        Mechanism("ECDSA", _digest, _der),
+        Mechanism("ECDSA", _curve_digest, _der),
         Mechanism("ECDSA_{hash}", _message, _der),
     ),
 }
@@ -74,54 +89,71 @@ class PKCS11Signer:
     """Signs with a key in a token, through a session that it owns.
 
     Args:
-        key: found in the session.
-        public_key: its public half, or None where the token does not give it.
-        session: open and logged in.
-        pin: for the context login of an always-authenticate key.
+        opened: the key and its session, logged in.
+        reopen: finds the same key again, after the token or its session went away; logs in with the PIN that was
+            accepted before, once.
         deadline: how long a signature, with its touch, may take.
     """
 
-    def __init__(
-        self,
-        key: TokenPrivateKey,
-        public_key: PublicKey | None,
-        session: TokenSession,
-        pin: Secret | None,
-        deadline: Deadline,
-    ) -> None:
-        self.public_key = public_key
-        self._key = key
-        self._session = session
-        self._pin = pin
+    def __init__(self, opened: OpenKey, reopen: Callable[[], OpenKey], deadline: Deadline) -> None:
+        self.public_key: PublicKey | None = opened.key.public_key
+        self._opened: OpenKey | None = opened
+        self._reopen = reopen
         self._deadline = deadline
 
     def sign(self, message: bytes, *, hash: HashName = "sha256") -> bytes:  # noqa: A002 - the word of the field
-        """Sign a message, as Signer.sign() says: one C_SignInit and one C_Sign."""
-        mechanism, name = self._choose(hash)
-        data = mechanism.prepare(message, hash)
-        signature = self._deadline.run(
-            f"the signature of token {self._session.token}",
-            lambda: self._key.sign(data, name, self._pin),
-        )
-        return mechanism.finish(signature)
+        """Sign a message, as Signer.sign() says: one C_SignInit and one C_Sign.
 
-    def _choose(self, hash_name: HashName) -> tuple[Mechanism, str]:
-        usable = [(m, m.name.format(hash=hash_name.upper())) for m in MECHANISMS.get(self._key.key_type, ())]
-        if not usable:
-            raise UnsupportedKeyError(
-                f"the key {self._key} is of type {self._key.key_type}, with which rolekey cannot sign in a token",
-                hint="use an RSA or EC key (P-256, P-384, P-521)",
-            )
-        listed = self._session.token.mechanisms()
-        for mechanism, name in usable:
-            if not listed or name in listed:
-                return mechanism, name
-        names = " nor ".join(f"CKM_{name}" for _, name in usable)
-        raise UnsupportedKeyError(
-            f"token {self._session.token} lists neither {names}",
-            hint="the token cannot sign with such a key as IAM Roles Anywhere needs it; use another key type",
+        A token that was away is looked for again, once; what fails then is the error, and the next call looks again.
+        """
+        if self._opened is not None:
+            try:
+                return self._sign(self._opened, message, hash)
+            except SignerError as error:
+                if not is_passing(error):
+                    raise
+                log.debug("%s; the token is opened anew", error.message)
+                self.close()
+        opened = self._deadline.run("the token", self._reopen)
+        self._opened = opened
+        try:
+            return self._sign(opened, message, hash)
+        except SignerError as error:
+            if is_passing(error):
+                self.close()
+            raise
+
+    def _sign(self, opened: OpenKey, message: bytes, hash_name: HashName) -> bytes:
+        mechanism, name = _choose(opened, hash_name)
+        data = mechanism.prepare(message, hash_name, opened.key.field_size)
+        signature = self._deadline.run(
+            f"the signature of token {opened.session.token}",
+            lambda: opened.key.sign(data, name, opened.pin),
         )
+        return mechanism.finish(signature, opened.key.field_size)
 
     def close(self) -> None:
-        """Log out and close the session."""
-        self._session.close()
+        """Log out and close the session; a module that hangs in it is left behind."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            with suppress(DeadlineError):
+                Deadline(CLOSE_SECONDS).run("the token to close", opened.session.close)
+
+
+def _choose(opened: OpenKey, hash_name: HashName) -> tuple[Mechanism, str]:
+    key, token = opened.key, opened.session.token
+    usable = [(m, m.name.format(hash=hash_name.upper())) for m in MECHANISMS.get(key.key_type, ())]
+    if not usable:
+        raise UnsupportedKeyError(
+            f"the key {key} is of type {key.key_type}, with which rolekey cannot sign in a token",
+            hint="use an RSA or EC key (P-256, P-384, P-521)",
+        )
+    listed = token.mechanisms()
+    for mechanism, name in usable:
+        if not listed or name in listed:
+            return mechanism, name
+    names = " nor ".join(f"CKM_{name}" for _, name in usable)
+    raise UnsupportedKeyError(
+        f"token {token} lists neither {names}",
+        hint="the token cannot sign with such a key as IAM Roles Anywhere needs it; use another key type",
+    )

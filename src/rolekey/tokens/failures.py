@@ -59,6 +59,27 @@ _OTHER_FAILURES: dict[type[pkcs11.PKCS11Error], tuple[type[SignerError], str]] =
 _UNMAPPED = re.compile(r"0x([0-9a-fA-F]+)")
 
 
+# After these a new session, or the module started anew, may work; the operation itself was not done.
+_PASSING = frozenset(
+    {
+        codes.DeviceError,
+        codes.DeviceRemoved,
+        codes.ObjectHandleInvalid,
+        codes.KeyHandleInvalid,
+        codes.OperationActive,
+        codes.SessionClosed,
+        codes.SessionHandleInvalid,
+        codes.TokenNotPresent,
+        codes.UserNotLoggedIn,
+    },
+)
+
+
+def is_passing(error: SignerError) -> bool:
+    """Whether a token may work again after a recovery: the session or the token went away, not the key or the PIN."""
+    return type(error.__cause__) in _PASSING
+
+
 def code_name(error: pkcs11.PKCS11Error) -> str:
     """The return code behind an exception of python-pkcs11.
 

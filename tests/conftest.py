@@ -9,6 +9,8 @@ from support.pkcs11_spy import PKCS11Spy
 from support.rigs import MINIMUM_TESTS, RIGS, RigRule, find_spy
 from support.softhsm import ProvisionedToken
 
+pytest_plugins = ["support.rig_fixtures"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The two degrees of strictness of the rig rule."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from support.pkcs11_shim import can_compile
 from support.softhsm import PROVISION
 
 # How many tests of each rig must have passed before CI believes that the rig was used. Raise a number with its tests.
@@ -26,12 +27,14 @@ MINIMUM_TESTS = {
     "pkcs11-spy": 1,
     "emulator": 1,
     "openssl": 1,
+    "shim": 15,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
 FIXTURES = {
     "provisioned_token": "softhsm",
     "pkcs11_spy": "pkcs11-spy",
+    "pkcs11_shim": "shim",
 }
 
 SPY_PLACES = [
@@ -80,6 +83,7 @@ RIGS = {
         Rig("pkcs11-spy", lambda: find_spy() is not None, "apt-get install opensc-pkcs11"),
         Rig("emulator", _has_server, "pip install 'rolekey[server]'"),
         Rig("openssl", _has_openssl, "apt-get install openssl (3 or newer)"),
+        Rig("shim", can_compile, "apt-get install gcc libc6-dev"),
     )
 }
 

@@ -35,7 +35,7 @@ class SigningIdentity:
     def __init__(self, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...], signer: Signer) -> None:
         self.certificate = certificate
         self.chain = chain
-        self._signer = signer
+        self.signer = signer
         self.algorithm = algorithm_name(certificate.public_key())
 
     def sign(self, string_to_sign: str) -> bytes:
@@ -52,7 +52,7 @@ class SigningIdentity:
             SignerError: the key could not be used.
         """
         message = string_to_sign.encode()
-        signature = self._signer.sign(message)
+        signature = self.signer.sign(message)
         try:
             verify_signature(self.certificate.public_key(), signature, message)
         except InvalidSignature as error:
@@ -61,7 +61,7 @@ class SigningIdentity:
 
     def close(self) -> None:
         """Give up the key."""
-        self._signer.close()
+        self.signer.close()
 
     def __enter__(self) -> Self:
         return self

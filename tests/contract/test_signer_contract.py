@@ -108,7 +108,7 @@ class TestPKCS11Signer(SignerContract):
                 pkcs11_lib=str(provisioned_token.module),
             )
             identity = open_identity(resolve_settings(options, {}), NoInteraction(), Deadline(30))
-            return identity._signer
+            return identity.signer
 
         return open_
 

@@ -2,12 +2,13 @@
 
 import logging
 from contextlib import suppress
+from enum import Enum
 from typing import Any
 
 import pkcs11
 from pkcs11 import TokenFlag
 
-from rolekey.errors import PinIncorrectError, PinLockedError, PinNotUsableError, Tries
+from rolekey.errors import PinIncorrectError, PinLockedError, PinNotUsableError, SignerError, Tries
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.tokens.failures import code_name, translate, translated
@@ -16,10 +17,23 @@ from rolekey.tokens.objects import TokenCertificate, TokenObject, TokenPrivateKe
 log = logging.getLogger(__name__)
 
 
+class ProtectedAuthentication(Enum):
+    """What stands for the PIN where the token has a PIN pad of its own: C_Login gets no PIN."""
+
+    PROTECTED = "the token's PIN pad"
+
+
+PROTECTED = ProtectedAuthentication.PROTECTED
+
+
 def _field(value: str | bytes) -> str:
     # Fields are padded with blanks; some modules use NULs.
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     return text.rstrip(" \0")
+
+
+def _user_pin(pin: Secret | ProtectedAuthentication | None) -> Any:
+    return pkcs11.PROTECTED_AUTH if pin is PROTECTED else pin.reveal() if isinstance(pin, Secret) else None
 
 
 def _selectable(text: str) -> str | None:
@@ -92,6 +106,11 @@ class Token:
         return bool(self._flags & TokenFlag.LOGIN_REQUIRED)
 
     @property
+    def protected_authentication_path(self) -> bool:
+        """Whether the token asks for the PIN itself, on a pad of its own (CKF_PROTECTED_AUTHENTICATION_PATH)."""
+        return bool(self._flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH)
+
+    @property
     def tries(self) -> Tries:
         """What the token says of the PIN tries that are left."""
         if self._flags & TokenFlag.USER_PIN_LOCKED:
@@ -118,25 +137,44 @@ class Token:
                 f"the user PIN of token {self} was never set",
                 hint="initialise it as the token's security officer, with the token's own tool",
             )
+        if self._flags & TokenFlag.USER_PIN_TO_BE_CHANGED:
+            raise PinNotUsableError(
+                f"the PIN of token {self} has to be changed before the token can be used",
+                hint="set a PIN of your own in place of the initial one, with the token's own tool",
+                tries=self.tries,
+            )
 
-    def open(self, pin: Secret | None = None) -> "TokenSession":
+    def refresh(self) -> None:
+        """Ask the token for its flags anew: other processes log in, too.
+
+        Raises:
+            SignerError: the token does not answer.
+        """
+        with translated(f"token {self}"):
+            self._flags = self._token.slot.get_token().flags
+
+    def open(self, pin: Secret | ProtectedAuthentication | None = None) -> "TokenSession":
         """Open a read-only session; with a PIN, log in as the user: one C_Login.
+
+        Args:
+            pin: PROTECTED has the token ask for it; None logs nobody in.
 
         Raises:
             PinError: the PIN was not accepted, with its subclass and ``tries``.
             SignerError: the token failed.
         """
         try:
-            return TokenSession(self, self._token.open(user_pin=pin.reveal() if pin else None))
+            return TokenSession(self, self._token.open(user_pin=_user_pin(pin)))
         except pkcs11.PKCS11Error as error:
-            failure = translate(error, f"token {self}: login" if pin else f"token {self}: open a session")
+            doing = f"token {self}: login" if pin else f"token {self}: open a session"
+            failure = translate(error, doing, with_pin=pin is not None)
             if isinstance(failure, PinIncorrectError):
                 failure.tries = self._tries_now()
             raise failure from error
 
     def _tries_now(self) -> Tries:
-        with suppress(pkcs11.PKCS11Error):
-            self._flags = self._token.slot.get_token().flags
+        with suppress(SignerError):
+            self.refresh()
         return self.tries
 
     def mechanisms(self) -> frozenset[str]:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from support import pcscd
+from support.card_rig import find_opensc, find_ykcs11
 from support.pkcs11_shim import can_compile
 from support.softhsm import PROVISION
 
@@ -28,6 +30,9 @@ MINIMUM_TESTS = {
     "emulator": 1,
     "openssl": 1,
     "shim": 15,
+    "virtual-card": 10,
+    "opensc": 5,
+    "ykcs11": 5,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -35,6 +40,8 @@ FIXTURES = {
     "provisioned_token": "softhsm",
     "pkcs11_spy": "pkcs11-spy",
     "pkcs11_shim": "shim",
+    "pcscd": "virtual-card",
+    "virtual_card": "virtual-card",
 }
 
 SPY_PLACES = [
@@ -84,6 +91,13 @@ RIGS = {
         Rig("emulator", _has_server, "pip install 'rolekey[server]'"),
         Rig("openssl", _has_openssl, "apt-get install openssl (3 or newer)"),
         Rig("shim", can_compile, "apt-get install gcc libc6-dev"),
+        Rig(
+            "virtual-card",
+            pcscd.can_run,
+            "apt-get install pcscd vsmartcard-vpcd opensc, and allow mount namespaces",
+        ),
+        Rig("opensc", lambda: find_opensc() is not None, "apt-get install opensc-pkcs11"),
+        Rig("ykcs11", lambda: find_ykcs11() is not None, "apt-get install ykcs11"),
     )
 }
 

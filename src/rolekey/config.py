@@ -12,6 +12,7 @@ from pathlib import Path
 from rolekey.arn import ARN, parse_profile_arn, parse_role_arn, parse_trust_anchor_arn
 from rolekey.endpoints import Endpoint
 from rolekey.errors import ConfigurationError
+from rolekey.pin_source import PinSource
 from rolekey.pkcs11_uri import PKCS11URI, redact_pin_value
 from rolekey.secret import Secret
 
@@ -42,6 +43,9 @@ class Options:
         endpoint: base URL of the service.
         pkcs11_lib: path of a PKCS#11 module.
         pkcs8_password: passphrase of an encrypted key file.
+        pin_source: where a token's PIN is, as PinSource.parse() reads it.
+        pin_file_group_readable: a PIN's file may be readable by its group.
+        use_last_try: the token's last try may be spent.
         verify_tls: whether the service's certificate is checked.
         use_fips_endpoint, use_dualstack_endpoint: None leaves it to the environment.
         timeout: seconds for everything.
@@ -59,6 +63,9 @@ class Options:
     endpoint: str | None = field(default=None, repr=False)
     pkcs11_lib: str | None = None
     pkcs8_password: Secret | None = None
+    pin_source: str | None = field(default=None, repr=False)
+    pin_file_group_readable: bool = False
+    use_last_try: bool = False
     verify_tls: bool = True
     use_fips_endpoint: bool | None = None
     use_dualstack_endpoint: bool | None = None
@@ -82,6 +89,9 @@ class Settings:
         pkcs11_module: path of a module that the user named, or None.
         default_pkcs11_module: path of the module where neither option nor URI names one, or None.
         pkcs8_password: or None.
+        pin_source: where a token's PIN is, or None where the URIs say it or somebody is asked.
+        pin_file_group_readable: a PIN's file may be readable by its group.
+        use_last_try: the token's last try may be spent.
         verify_tls: False only where the user said ``--no-verify-ssl``.
         ca_bundle: PEM file (or directory) of trusted CAs in place of the usual ones, or None.
         proxy: URL of the proxy for this endpoint (it may hold a password), or None.
@@ -102,6 +112,9 @@ class Settings:
     pkcs11_module: str | None
     default_pkcs11_module: str | None
     pkcs8_password: Secret | None
+    pin_source: PinSource | None
+    pin_file_group_readable: bool
+    use_last_try: bool
     verify_tls: bool
     ca_bundle: Path | None
     proxy: Secret | None
@@ -146,6 +159,9 @@ def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settin
         pkcs11_module=_plain(options.pkcs11_lib, "--pkcs11-lib") if options.pkcs11_lib else None,
         default_pkcs11_module=environment.get("PKCS11_MODULE_PATH") or None,
         pkcs8_password=options.pkcs8_password,
+        pin_source=_pin_source(options.pin_source, private_key),
+        pin_file_group_readable=options.pin_file_group_readable,
+        use_last_try=options.use_last_try,
         verify_tls=options.verify_tls,
         ca_bundle=_ca_bundle(environment),
         proxy=_proxy(endpoint, environment),
@@ -248,6 +264,18 @@ def _reference(text: str, option: str) -> Path | PKCS11URI:
             hint="use the key through a PKCS#11 module of the TPM (libtpm2_pkcs11.so) and a pkcs11: URI",
         )
     return Path(_plain(text, option))
+
+
+def _pin_source(text: str | None, private_key: KeyReference) -> PinSource | None:
+    if not text:
+        return None
+    source = PinSource.parse(_plain(text, "--pin-source"))
+    if isinstance(private_key, Path) and source.kind not in ("prompt", "none"):
+        raise ConfigurationError(
+            "--pin-source is for a key in a token, and --private-key names a file",
+            hint="leave out --pin-source; the passphrase of a key file is given with --pkcs8-password",
+        )
+    return source
 
 
 def _plain(text: str, option: str) -> str:

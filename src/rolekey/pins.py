@@ -1,15 +1,20 @@
 """Where a PIN or passphrase comes from.
 
 The first *configured* source decides: a source that is named and does not give a PIN is an error, never a reason to ask
-somewhere else.
+somewhere else. docs/pins.md says the same to users.
 """
 
 import logging
+import os
 import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from rolekey.errors import PinNotUsableError, PinRequiredError
+from rolekey.pin_source import PinSource
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 
@@ -41,26 +46,101 @@ class NoInteraction:
         return None
 
 
-def pin_from_uri(*uris: PKCS11URI | None) -> Secret | None:
-    """The PIN of the first URI that configures one (RFC 7512: ``pin-value`` or ``pin-source``).
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A PIN that looks like one, and where it was.
 
-    Returns:
-        The PIN, or None where no URI names a source.
+    Args:
+        secret: the PIN.
+        source: as it was when the PIN was read.
+    """
+
+    secret: Secret
+    source: PinSource
+
+
+class PinReader:
+    """The configured source of a PIN. Make it before a module is loaded or a process started.
+
+    Args:
+        source: of ``--pin-source``, which decides, or None.
+        uris: the first that configures a PIN decides next (RFC 7512: ``pin-value`` or ``pin-source``).
+        group_readable: files may be readable by their group.
+
+    A PIN in an environment variable is taken out of this process's environment here and now, whether or not it turns
+    out to be needed: no child that is started later inherits it.
+    """
+
+    def __init__(self, source: PinSource | None, *uris: PKCS11URI | None, group_readable: bool = False) -> None:
+        self._source = source
+        self._uris = uris
+        self._group_readable = group_readable
+        self._variable = os.environ.pop(source.name, None) if source is not None and source.kind == "env" else None
+
+    def read(self) -> Pin | None:
+        """The PIN. It may block as long as a file or pipe does.
+
+        Returns:
+            The PIN, or None where no source is configured, or where it says that somebody be asked (or nobody).
+
+        Raises:
+            PinRequiredError: the named source cannot be read.
+            PinNotUsableError: what it holds cannot be a PIN, or others may read it.
+        """
+        pin = self._from_uri() if self._source is None else self._from_source(self._source)
+        if pin is None:
+            return None
+        log.debug("PIN: from %s", pin.source)
+        return Pin(usable_pin(pin.secret, str(pin.source)), pin.source)
+
+    def _from_uri(self) -> Pin | None:
+        for uri in self._uris:
+            if uri is None:
+                continue
+            if uri.pin_value is not None:
+                return Pin(uri.pin_value, PinSource("pin-value"))
+            if uri.pin_source is not None:
+                return _read_file(_path_of(uri.pin_source), group_readable=self._group_readable)
+        return None
+
+    def _from_source(self, source: PinSource) -> Pin | None:
+        if source.kind == "file":
+            return _read_file(source.name, group_readable=self._group_readable)
+        if source.kind == "systemd":
+            return Pin(_read_credential(source), source)
+        if source.kind == "fd":
+            return Pin(_read_descriptor(source), source)
+        if source.kind == "env":
+            if self._variable is None:
+                raise PinRequiredError(
+                    f"{source}, which --pin-source names, is not set",
+                    hint="set it for rolekey alone; it is read once and then removed from the environment",
+                )
+            return Pin(Secret(self._variable), source)
+        return None
+
+
+def claim_descriptor(text: str | None) -> None:
+    """Make sure of the descriptor of a ``fd:N``, before this process opens another one under that number.
+
+    No child inherits it from now on.
+
+    Args:
+        text: what ``--pin-source`` says; anything but ``fd:N`` is left to PinSource.parse().
 
     Raises:
-        PinRequiredError: the named source cannot be read.
-        PinNotUsableError: what it holds cannot be a PIN.
+        PinRequiredError: the descriptor is not open.
     """
-    for uri in uris:
-        if uri is None:
-            continue
-        if uri.pin_value is not None:
-            log.debug("PIN: pin-value of %s", uri.selector())
-            return usable_pin(uri.pin_value, "the URI's pin-value")
-        if uri.pin_source is not None:
-            log.debug("PIN: pin-source of %s", uri.selector())
-            return usable_pin(_read_pin_source(uri.pin_source), "the URI's pin-source")
-    return None
+    kind, _, number = (text or "").partition(":")
+    if kind != "fd" or not re.fullmatch("[0-9]{1,6}", number):
+        return
+    try:
+        os.set_inheritable(int(number), False)
+    except OSError as error:
+        raise PinRequiredError(
+            f"file descriptor {number}, which --pin-source names, is not open",
+            hint=f"open it where rolekey is started, in a shell with {number}< /path/of/the/pin",
+        ) from error
 
 
 def usable_pin(pin: Secret, source: str) -> Secret:
@@ -73,7 +153,7 @@ def usable_pin(pin: Secret, source: str) -> Secret:
     text = pin.reveal()
     if not text:
         problem = "is empty"
-    elif any(ord(c) < 32 or ord(c) == 127 for c in text):
+    elif any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text):
         problem = "holds a control character or a second line"
     elif text.startswith("\ufeff"):
         problem = "starts with a byte order mark"
@@ -84,27 +164,126 @@ def usable_pin(pin: Secret, source: str) -> Secret:
     raise PinNotUsableError(f"the PIN from {source} {problem}", hint="it was not sent to the token; correct the source")
 
 
-def _read_pin_source(source: str) -> Secret:
-    match = _FILE.fullmatch(source)
+def state_directory(environment: Mapping[str, str] | None = None) -> Path | None:
+    r"""Where rolekey keeps what must outlive a login and a restart (XDG Base Directory Specification).
+
+    Args:
+        environment: in place of the process's.
+
+    Returns:
+        ``$XDG_STATE_HOME/rolekey``, else ``~/.local/state/rolekey`` (on Windows ``%LOCALAPPDATA%\rolekey``); None
+        where the environment names neither.
+    """
+    variables = os.environ if environment is None else environment
+    named = variables.get("XDG_STATE_HOME", "")
+    if Path(named).is_absolute():
+        return Path(named, "rolekey")
+    if os.name == "nt":
+        local = variables.get("LOCALAPPDATA", "")
+        return Path(local, "rolekey") if local else None
+    home = variables.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    return Path(home, ".local", "state", "rolekey") if Path(home).is_absolute() else None
+
+
+def _path_of(pin_source: str) -> str:
+    match = _FILE.fullmatch(pin_source)
     if match is None:
         raise PinRequiredError(
             "the URI's pin-source is not of the form file:/absolute/path",
             hint="put the PIN into a file that only you can read and name it: pin-source=file:/absolute/path",
         )
-    path = Path(match[1])
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_PIN_FILE_SIZE + 1)
-    except OSError as error:
+    return match[1]
+
+
+def _read_file(path: str, *, group_readable: bool) -> Pin:
+    # A symbolic link is followed (Kubernetes' secrets are links): what it leads to is what is checked and recorded.
+    path = os.path.abspath(path)  # noqa: PTH100 - as above: resolve() would give the link's target
+    data, version = _read_regular_file(path, None if os.name == "nt" else 0o037 if group_readable else 0o077)
+    return Pin(_decoded(data, path), PinSource("file", path, version))
+
+
+def _read_credential(source: PinSource) -> Secret:
+    directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    if not directory:
         raise PinRequiredError(
-            f"cannot read the PIN from {path}: {error.strerror}",
-            hint="check the path after pin-source=file: and the permissions of the file",
-        ) from error
-    line = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
+            f"{source} is asked for, and CREDENTIALS_DIRECTORY is not set",
+            hint=f"start rolekey from a unit that has LoadCredential={source.name}:/path/of/the/pin",
+        )
+    # systemd guards the directory; the modes inside show an access list's mask.
+    path = str(Path(directory, source.name))
+    return _decoded(_read_regular_file(path, None)[0], path)
+
+
+def _read_descriptor(source: PinSource) -> Secret:
+    data = b""
+    try:
+        while len(data) <= MAX_PIN_FILE_SIZE and (piece := os.read(int(source.name), MAX_PIN_FILE_SIZE + 1)):
+            data += piece
+    except OSError as error:
+        raise _unreadable(str(source), error) from error
+    return _decoded(data, str(source))
+
+
+def _read_regular_file(path: str, forbidden_mode: int | None) -> tuple[bytes, tuple[int, ...]]:
+    """What a file holds, and the PinSource.version of it.
+
+    Args:
+        path: absolute.
+        forbidden_mode: permissions that it must not give, or None where permissions and owner say nothing.
+    """
+    try:
+        # Opening a named pipe that nobody writes to must not block.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+            before = os.fstat(descriptor)
+            _check_kind(path, before, forbidden_mode)
+            data = file.read(MAX_PIN_FILE_SIZE + 1)
+            version = _version(os.fstat(descriptor))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if version != _version(before):
+        raise PinNotUsableError(f"{path} changes while it is read", hint="run the command again when it is written")
+    return data, version
+
+
+def _check_kind(path: str, status: os.stat_result, forbidden_mode: int | None) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = "Is a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise PinRequiredError(
+            f"cannot read the PIN from {path}: {kind}",
+            hint="name a regular file; a pipe is read with --pin-source fd:N",
+        )
+    if forbidden_mode is None:
+        return
+    if status.st_uid not in (0, os.geteuid()):
+        raise PinNotUsableError(
+            f"{path} is not used: it belongs to user {status.st_uid}, who can change the PIN in it",
+            hint="keep the PIN in a file that belongs to you or to root",
+        )
+    if status.st_mode & forbidden_mode:
+        raise PinNotUsableError(
+            f"{path} is not used: its mode is {stat.S_IMODE(status.st_mode):04o}, so others than its owner get at it",
+            hint="chmod 600 it; --pin-file-group-readable lets the group read it (0640)",
+        )
+
+
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _unreadable(where: str, error: OSError) -> PinRequiredError:
+    return PinRequiredError(
+        f"cannot read the PIN from {where}: {error.strerror}",
+        hint="check the source that --pin-source or the URI's pin-source names, and its permissions",
+    )
+
+
+def _decoded(data: bytes, where: str) -> Secret:
     if len(data) > MAX_PIN_FILE_SIZE:
-        raise PinNotUsableError(f"{path} is too large to hold a PIN", hint="name the file that holds the PIN alone")
+        raise PinNotUsableError(f"{where} is too large to hold a PIN", hint="name the file that holds the PIN alone")
+    line = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
     try:
         return Secret(line.decode("utf-8"))
     except UnicodeDecodeError:
         # Not chained: the decoder's error holds the bytes.
-        raise PinNotUsableError(f"{path} is not UTF-8", hint="write the PIN as plain text") from None
+        raise PinNotUsableError(f"{where} is not UTF-8", hint="write the PIN as plain text") from None

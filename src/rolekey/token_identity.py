@@ -7,15 +7,15 @@ from pathlib import Path
 
 from cryptography import x509
 
-from rolekey.certificates import read_certificates
+from rolekey.certificates import describe, read_certificates
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
-from rolekey.errors import CertificateError, PinRequiredError
+from rolekey.errors import CertificateError
 from rolekey.identity import SigningIdentity, checked_certificate
-from rolekey.pins import Interaction, pin_from_uri, usable_pin
+from rolekey.pins import Interaction
 from rolekey.pkcs11_uri import PKCS11URI
-from rolekey.secret import Secret
 from rolekey.signers.pkcs11 import PKCS11Signer
+from rolekey.token_login import Login, TokenLogin
 from rolekey.tokens.keys import OpenKey, reopener
 from rolekey.tokens.matching import (
     CertificateMatch,
@@ -56,7 +56,7 @@ class TokenIdentity:
     Args:
         settings: where certificate and key are.
         key_uri: selects the key.
-        interaction: asks for the PIN where no URI gives it.
+        interaction: asks for the PIN where no source is configured.
         deadline: for everything that the token does.
         now: aware datetime at which the certificate must be valid.
     """
@@ -71,9 +71,10 @@ class TokenIdentity:
     ) -> None:
         self._settings = settings
         self._key_uri = key_uri
-        self._interaction = interaction
         self._deadline = deadline
         self._now = now
+        certificate_uri = settings.certificate if isinstance(settings.certificate, PKCS11URI) else None
+        self._token_login = TokenLogin(settings, (key_uri, certificate_uri), interaction, deadline)
 
     def open(self) -> SigningIdentity:
         """Find, check, log in once, find the key; see identity.open_identity()."""
@@ -93,12 +94,12 @@ class TokenIdentity:
         token = key_token(shown, certificate, match.contents.token if match else None, key_uri)
         if not settings.derived_private_key:
             check_public_twin(_of(shown, token), key_uri, certificate)
-        session, pin = self._login(token)
+        login = self._login(token, certificate)
         try:
-            contents = self._read(session)
-            signer = self._signer(session, contents, pin, certificate, match)
+            contents = self._read(login.session)
+            signer = self._signer(login, contents, certificate, match)
         except BaseException:
-            session.close()
+            login.session.close()
             raise
         return SigningIdentity(certificate, chain, signer)
 
@@ -106,19 +107,19 @@ class TokenIdentity:
         """The certificate is private, or named otherwise than its key: it is found after the login."""
         if len(shown) > 1:
             raise _no_certificate(self._key_uri)
-        session, pin = self._login(shown[0].token)
+        login = self._login(shown[0].token, None)
         try:
-            contents = self._read(session)
+            contents = self._read(login.session)
             uri = self._settings.certificate
             assert isinstance(uri, PKCS11URI)  # noqa: S101 - open() comes here with a URI only
             match = match_certificate([contents], uri)
             if match is None:
-                match = self._match_by_key(session, contents, uri)
+                match = self._match_by_key(login.session, contents, uri)
             others = _certificates(contents)
             certificate, chain = checked_certificate(self._settings, match.entry.certificate, others, self._now)
-            signer = self._signer(session, contents, pin, certificate, match)
+            signer = self._signer(login, contents, certificate, match)
         except BaseException:
-            session.close()
+            login.session.close()
             raise
         return SigningIdentity(certificate, chain, signer)
 
@@ -131,41 +132,26 @@ class TokenIdentity:
 
     def _signer(
         self,
-        session: TokenSession,
+        login: Login,
         contents: TokenContents,
-        pin: Secret | None,
         certificate: x509.Certificate,
         match: CertificateMatch | None,
     ) -> PKCS11Signer:
+        session = login.session
         keys = self._deadline.run(f"token {session.token}", session.private_keys)
         entry = match.entry if match else None
         derived = self._settings.derived_private_key and match is not None
         key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
         log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
-        opened = OpenKey(key, session, pin)
+        opened = OpenKey(key, session, login.pin)
         return PKCS11Signer(opened, reopener(_module(self._settings, self._key_uri), opened), self._deadline)
 
-    def _login(self, token: Token) -> tuple[TokenSession, Secret | None]:
-        pin = self._pin(token) if token.login_required else None
-        session = self._deadline.run(f"the login of token {token}", lambda: token.open(pin))
-        log.debug("login: token %s%s", token, "" if pin else ", without a PIN")
-        return session, pin
-
-    def _pin(self, token: Token) -> Secret:
-        token.check_pin_state()
-        certificate = self._settings.certificate
-        uris = (self._key_uri, certificate if isinstance(certificate, PKCS11URI) else None)
-        configured = self._deadline.run("the PIN's source", lambda: pin_from_uri(*uris))
-        if configured is not None:
-            return configured
-        tries = {"low": " (few tries are left)", "last": " (THE LAST TRY)"}.get(token.tries, "")
-        answer = self._interaction.ask(f"PIN of token {token} for role {self._settings.role_arn.role_name}{tries}: ")
-        if answer is None:
-            raise PinRequiredError(
-                f"token {token} needs a PIN, none is configured and there is no terminal to ask on",
-                hint="put it into a file that only you can read and add ?pin-source=file:/absolute/path to the URI",
-            )
-        return usable_pin(answer, "the terminal")
+    def _login(self, token: Token, certificate: x509.Certificate | None) -> Login:
+        uri = self._key_uri
+        if uri.object_label:
+            return self._token_login.open(token, uri.object_label)
+        key = f"id {uri.object_id.hex(':')}" if uri.object_id else describe(certificate) if certificate else "any"
+        return self._token_login.open(token, key)
 
     def _read(self, session: TokenSession) -> TokenContents:
         return self._deadline.run(f"token {session.token}", lambda: TokenContents.of(session))

@@ -102,6 +102,7 @@ def test_no_pin_and_no_terminal(run, provisioned_token):
 def test_pin_file_with_one_line_end(run, provisioned_token, tmp_path):
     """One line end after the PIN belongs to the file, not to the PIN."""
     pin = tmp_path / "pin"
+    pin.touch(mode=0o600)
     pin.write_text(provisioned_token.user_pin + "\n")
     uri = provisioned_token.uri("p-256", with_pin=False) + f"?pin-source=file:{pin}"
     run("--private-key", uri).failed(6, "Connection refused")

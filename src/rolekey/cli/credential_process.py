@@ -9,7 +9,7 @@ from rolekey.cli.terminal import Terminal, shield_output, trace_to_stderr
 from rolekey.config import Options, Settings, resolve_settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
-from rolekey.pins import Interaction
+from rolekey.pins import Interaction, NoInteraction, claim_descriptor
 
 
 @helper_command("credential-process", (*HELPER_FLAGS, *OWN_FLAGS))
@@ -18,12 +18,14 @@ def credential_process(**values: Any) -> None:
 
     Put this command into ~/.aws/config as the credential_process of a profile.
     """
+    claim_descriptor(values["pin_source"])
     shield_output(debug=values["debug"])
     if values["debug"]:
         trace_to_stderr()
     settings = resolve_settings(options_from(values), os.environ)
     deadline = Deadline(settings.timeout)
-    credentials = fetch_credentials(settings, Terminal(deadline), deadline)
+    silent = settings.pin_source is not None and settings.pin_source.kind == "none"
+    credentials = fetch_credentials(settings, NoInteraction() if silent else Terminal(deadline), deadline)
     from rolekey.vend.process import credential_process_json  # noqa: PLC0415 - beside its use
 
     sys.stdout.write(credential_process_json(credentials) + "\n")
@@ -54,6 +56,9 @@ def options_from(values: dict[str, Any]) -> Options:
         endpoint=values["endpoint"],
         pkcs11_lib=values["pkcs11_lib"],
         pkcs8_password=values["pkcs8_password"],
+        pin_source=values["pin_source"],
+        pin_file_group_readable=bool(values["pin_file_group_readable"]),
+        use_last_try=bool(values["use_last_try"]),
         verify_tls=not values["no_verify_ssl"],
         use_fips_endpoint=values["use_fips_endpoint"],
         use_dualstack_endpoint=values["use_dualstack_endpoint"],

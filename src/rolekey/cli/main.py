@@ -13,6 +13,7 @@ from rolekey import errors
 COMMANDS = {
     "credential-process": ("credential_process", "credential_process", "Print temporary credentials for an SDK."),
     "emulator": ("emulator", "emulator", "Run a local IAM Roles Anywhere for trying and testing."),
+    "pin": ("pin", "pin", "List or forget PIN sources that a token refused."),
     "version": ("version", "version", "Print the version."),
 }
 # The most special class that an error is an instance of decides.

@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from rolekey.cli.pinentry import Pinentry, pinentry_program
 from rolekey.deadline import Deadline
 from rolekey.errors import PinRequiredError, printable
 from rolekey.secret import Secret
 
 
 class Terminal:
-    """Asks on the controlling terminal: stdin, stdout and stderr belong to the SDK that started us.
+    """Asks on the controlling terminal, or in a window where there is a display and no terminal.
+
+    stdin, stdout and stderr belong to the SDK that started us.
 
     Args:
         deadline: how long an answer may take.
@@ -28,7 +31,11 @@ class Terminal:
     def ask(self, question: str) -> Secret | None:
         """Ask for a secret without echo, as Interaction.ask() says."""
         if not _has_terminal():
-            return None
+            program = pinentry_program(os.environ)
+            if program is None:
+                return None
+            with _signals_raise():
+                return Pinentry(program, self._deadline).ask(question)
         try:
             with _restored_terminal():
                 return Secret(

@@ -1,0 +1,146 @@
+"""Files that belong to this user alone: directories of mode 0700, files of mode 0600, locks, replacement by rename.
+
+Every function raises OSError where the file system refuses, and also where a path is a symbolic link, belongs to
+somebody else or can be written by others.
+"""
+
+import errno
+import os
+import stat
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from rolekey.deadline import Deadline
+from rolekey.errors import DeadlineError
+
+_POLL_SECONDS = 0.01
+
+
+def take_lock(path: Path, deadline: Deadline, others: str) -> int:
+    """Take an exclusive lock, which ends when the descriptor is closed or the process ends.
+
+    Args:
+        path: the lock's file; it stays.
+        deadline: how long others are waited for.
+        others: what is being waited for, for the error's text.
+
+    Returns:
+        The file descriptor that holds the lock.
+
+    Raises:
+        DeadlineError: others held it all the time.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            check_ours(path, os.fstat(descriptor))
+            _wait_for_lock(descriptor, deadline, others)
+            if _is_still(path, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # somebody removed the file meanwhile: a lock on it keeps nobody out
+
+
+def read_private_file(path: Path, maximum: int) -> bytes | None:
+    """The first bytes of a file.
+
+    Args:
+        path: the file.
+        maximum: how many bytes at most.
+
+    Returns:
+        The bytes, or None where there is no such file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        return None
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, f"{path} is no regular file")
+        check_ours(path, status)
+        return file.read(maximum)
+
+
+def replace_private_file(path: Path, content: bytes) -> None:
+    """Put a new file in place of an old one, whole; two callers for one path must hold a lock.
+
+    Args:
+        path: the file; its directory is ours.
+        content: all of it.
+    """
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    with open(os.open(new, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory of mode 0700, with the ones above it; narrow the mode of one of ours that is there."""
+    for parent in (*reversed(path.parents), path):
+        with suppress(FileExistsError):
+            if not parent.exists():
+                parent.mkdir(mode=0o700)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.ENOTDIR, f"{path} is no directory")
+    check_ours(path, status)
+    if os.name != "nt" and stat.S_IMODE(status.st_mode) & 0o077:
+        path.chmod(0o700)
+
+
+def check_ours(path: Path, status: os.stat_result) -> None:
+    """Refuse what belongs to somebody else or can be written by others.
+
+    Args:
+        path: for the error's text.
+        status: of the file itself.
+    """
+    if os.name == "nt":
+        return
+    if status.st_uid != os.geteuid():
+        raise OSError(errno.EPERM, f"{path} belongs to user {status.st_uid}")
+    if stat.S_IMODE(status.st_mode) & 0o022:
+        raise OSError(errno.EPERM, f"{path} can be written by others")
+
+
+def _wait_for_lock(descriptor: int, deadline: Deadline, others: str) -> None:
+    while not _try_lock(descriptor):
+        if deadline.remaining() <= 0:
+            raise DeadlineError(
+                f"timed out after {deadline.seconds:g} s waiting for {others}",
+                hint="see what takes so long, or allow more with --timeout SECONDS",
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt  # noqa: PLC0415 - Windows only
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl  # noqa: PLC0415 - POSIX only
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK, errno.EWOULDBLOCK):
+            return False
+        raise
+    return True
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    return False

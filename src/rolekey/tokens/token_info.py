@@ -1,0 +1,112 @@
+"""What CK_TOKEN_INFO (PKCS#11 v2.40, 3.2) says of PIN lengths, which python-pkcs11 does not tell, and what an answer to
+C_Login says of the PIN.
+"""
+
+import ctypes
+import logging
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import pkcs11
+from pkcs11 import exceptions as codes
+
+from rolekey.errors import PinIncorrectError, PinLockedError, SignerError
+from rolekey.tokens.token import Token
+
+log = logging.getLogger(__name__)
+
+_CKR_OK = 0
+# Its place in CK_FUNCTION_LIST.
+_C_GET_TOKEN_INFO = 7
+_UNAVAILABLE = (0, ctypes.c_ulong(-1).value)  # CK_EFFECTIVELY_INFINITE, CK_UNAVAILABLE_INFORMATION
+_Function = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p)
+
+
+class _TokenInfo(ctypes.Structure):
+    """CK_TOKEN_INFO; packed on Windows only."""
+
+    if os.name == "nt":
+        _pack_ = 1
+    _fields_ = (
+        ("texts", ctypes.c_char * (32 + 32 + 16 + 16)),
+        ("flags", ctypes.c_ulong),
+        ("sessions", ctypes.c_ulong * 4),
+        ("max_pin_length", ctypes.c_ulong),
+        ("min_pin_length", ctypes.c_ulong),
+        ("memory", ctypes.c_ulong * 4),
+        ("versions", ctypes.c_ubyte * 4),
+        ("time", ctypes.c_char * 16),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PinLimits:
+    """How long a PIN may be.
+
+    Args:
+        minimum: in bytes of UTF-8.
+        maximum: in bytes of UTF-8, or None where the token does not say.
+    """
+
+    minimum: int
+    maximum: int | None
+
+    def allow(self, length: int) -> bool:
+        """Whether a PIN of so many bytes may be sent."""
+        return self.minimum <= length and (self.maximum is None or length <= self.maximum)
+
+
+def pin_limits(token: Token) -> PinLimits:
+    """What the token says of the length of its PINs; nothing where it does not answer or contradicts itself."""
+    functions = token._library._list  # noqa: SLF001 - of this package
+    info = _TokenInfo()
+    result = _Function(functions[_C_GET_TOKEN_INFO])(token.slot_id, ctypes.addressof(info))
+    minimum, maximum = int(info.min_pin_length), int(info.max_pin_length)
+    if result != _CKR_OK or minimum == _UNAVAILABLE[1]:
+        log.debug("token %s: no limits of the PIN's length: C_GetTokenInfo answered 0x%08X", token, result)
+        return PinLimits(0, None)
+    if maximum in _UNAVAILABLE:
+        return PinLimits(minimum, None)
+    return PinLimits(minimum, maximum) if minimum <= maximum else PinLimits(0, None)
+
+
+Verdict = Literal["refused", "unasked", "unclear"]
+# Codes after which the token has not compared the PIN, by the standard's words or because it was not reached.
+_UNASKED = frozenset(
+    {
+        codes.AnotherUserAlreadyLoggedIn,
+        codes.DeviceError,
+        codes.DeviceMemory,
+        codes.DeviceRemoved,
+        codes.HostMemory,
+        codes.OperationActive,
+        codes.PinExpired,
+        codes.SessionClosed,
+        codes.SessionCount,
+        codes.SessionHandleInvalid,
+        codes.SessionReadOnlyExists,
+        codes.SlotIDInvalid,
+        codes.TokenNotPresent,
+        codes.TokenNotRecognised,
+        codes.UserAlreadyLoggedIn,
+        codes.UserPinNotInitialized,
+        codes.UserTooManyTypes,
+    }
+)
+
+
+def verdict(error: SignerError, *, tries_lost: bool) -> Verdict:
+    """What a failed login says of the PIN.
+
+    Args:
+        error: of Token.open().
+        tries_lost: whether the token says that fewer tries are left than before.
+
+    Returns:
+        ``refused``; ``unasked``, where the PIN was right or not looked at; ``unclear``, where the code does not tell.
+    """
+    if tries_lost or isinstance(error, PinIncorrectError | PinLockedError):
+        return "refused"
+    cause = error.__cause__
+    return "unasked" if isinstance(cause, pkcs11.PKCS11Error) and type(cause) in _UNASKED else "unclear"

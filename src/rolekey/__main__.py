@@ -6,8 +6,14 @@ import threading
 from typing import NoReturn
 
 
+def _ignore(*_complaint: object) -> None:
+    """What a destructor complains about (python-pkcs11's, of a search that could not be ended) is nobody's business."""
+
+
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
+    # Cython takes both ways. What is raised in the main thread ends in run().
+    sys.unraisablehook = sys.excepthook = _ignore
     from rolekey.cli.main import run  # noqa: PLC0415 - the entry itself imports nothing heavy
 
     code = run()

@@ -10,7 +10,7 @@ from cryptography import x509
 from rolekey.certificates import describe, read_certificates
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
-from rolekey.errors import CertificateError
+from rolekey.errors import CertificateError, SignerError
 from rolekey.identity import SigningIdentity, checked_certificate
 from rolekey.pins import Interaction
 from rolekey.pkcs11_uri import PKCS11URI
@@ -161,7 +161,16 @@ def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[Toke
     """What every token that a URI selects shows without a login."""
 
     def search() -> list[TokenContents]:
-        return [_shown(token) for token in matching_tokens(_module(settings, uri), uri)]
+        shown, failures = [], []
+        for token in matching_tokens(_module(settings, uri), uri):
+            try:
+                shown.append(_shown(token))
+            except SignerError as error:
+                log.debug("%s", error.message)
+                failures.append(error)
+        if not shown:
+            raise failures[0]
+        return shown
 
     return deadline.run(f"the PKCS#11 module {settings.pkcs11_module or uri.module_path or ''}".rstrip(), search)
 

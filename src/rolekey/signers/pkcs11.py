@@ -124,13 +124,13 @@ class PKCS11Signer:
             raise
 
     def _sign(self, opened: OpenKey, message: bytes, hash_name: HashName) -> bytes:
-        mechanism, name = _choose(opened, hash_name)
-        data = mechanism.prepare(message, hash_name, opened.key.field_size)
-        signature = self._deadline.run(
-            f"the signature of token {opened.session.token}",
-            lambda: opened.key.sign(data, name, opened.pin),
-        )
-        return mechanism.finish(signature, opened.key.field_size)
+
+        def sign() -> bytes:
+            mechanism, name = _choose(opened, hash_name)
+            data = mechanism.prepare(message, hash_name, opened.key.field_size)
+            return mechanism.finish(opened.key.sign(data, name, opened.pin), opened.key.field_size)
+
+        return self._deadline.run(f"the signature of token {opened.session.token}", sign)
 
     def close(self) -> None:
         """Log out and close the session; a module that hangs in it is left behind."""

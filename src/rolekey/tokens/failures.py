@@ -19,6 +19,7 @@ from rolekey.errors import (
     TokenStateError,
     UnsupportedKeyError,
 )
+from rolekey.tokens.return_codes import CLASS_NAMES, code_in, name_of
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +42,14 @@ _PIN_FAILURES: dict[type[pkcs11.PKCS11Error], tuple[type[SignerError], str, str]
         "the user PIN was never set",
         "initialise it as the token's security officer, with the token's own tool",
     ),
-    codes.UserNotLoggedIn: (
-        PinRequiredError,
-        "the token asks for a login",
-        "configure a PIN: pin-source=file:/absolute/path in the key's URI",
-    ),
 }
 _OTHER_FAILURES: dict[type[pkcs11.PKCS11Error], tuple[type[SignerError], str]] = {
     codes.DeviceRemoved: (TokenNotFoundError, "put the token back in and run the command again"),
     codes.TokenNotPresent: (TokenNotFoundError, "put the token back in and run the command again"),
+    codes.FunctionCancelled: (TokenOperationError, "run the command again and confirm it on the token or its PIN pad"),
+    codes.FunctionRejected: (TokenOperationError, "run the command again and confirm it on the token or its PIN pad"),
     codes.TokenNotRecognised: (TokenNotFoundError, "the module does not know this kind of token; name another module"),
+    codes.UserNotLoggedIn: (PinRequiredError, "configure a PIN: pin-source=file:/absolute/path in the key's URI"),
     codes.MechanismInvalid: (UnsupportedKeyError, "the token cannot sign in the way IAM Roles Anywhere needs"),
     codes.KeyTypeInconsistent: (UnsupportedKeyError, "the key is of another type than its certificate"),
     codes.SessionCount: (TokenStateError, "close other programs that use the token"),
@@ -87,22 +86,27 @@ def code_name(error: pkcs11.PKCS11Error) -> str:
         Its name in the standard, such as ``CKR_DEVICE_ERROR``; a vendor's code in hex; else the exception's own words.
     """
     if type(error) is not pkcs11.PKCS11Error:
-        return "CKR_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).upper()
+        kind = type(error).__name__
+        return CLASS_NAMES.get(kind) or "CKR_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).upper()
     number = _UNMAPPED.search(str(error))
-    return f"CKR 0x{int(number[1], 16):08X}" if number else str(error)
+    code = int(number[1], 16) if number else code_in(str(error))
+    return name_of(code) if code is not None else str(error)
 
 
-def translate(error: pkcs11.PKCS11Error, doing: str) -> SignerError:
+def translate(error: pkcs11.PKCS11Error, doing: str, *, with_pin: bool = False) -> SignerError:
     """The error of ours for one of python-pkcs11's.
 
     Args:
         error: what the module said.
-        doing: what was being done, as in "the token X: DOING failed".
+        doing: what was being done, as in "DOING: the token answered CKR_...".
+        with_pin: a PIN was sent, of which the module may speak.
     """
     name = code_name(error)
-    if failure := _PIN_FAILURES.get(type(error)):
+    if with_pin and (failure := _PIN_FAILURES.get(type(error))):
         kind, cause, hint = failure
         return kind(f"{doing}: {cause} ({name})", hint=hint)
+    if name == "CKR_KEY_FUNCTION_NOT_PERMITTED":  # python-pkcs11 has no class for it
+        return UnsupportedKeyError(f"{doing}: the token answered {name}", hint="the key may not sign; use another key")
     kind, hint = _OTHER_FAILURES.get(
         type(error),
         (TokenOperationError, "look the code up in the token's documentation; removing and reinserting it may help"),
@@ -111,14 +115,15 @@ def translate(error: pkcs11.PKCS11Error, doing: str) -> SignerError:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def translated(doing: str, *, with_pin: bool = False) -> Iterator[None]:
     """Turn what python-pkcs11 raises inside the block into our errors.
 
     Args:
         doing: what the block does, as in "DOING: the token answered CKR_...".
+        with_pin: a PIN is sent in it.
     """
     try:
         yield
     except pkcs11.PKCS11Error as error:
         log.debug("%s: %s", doing, code_name(error))
-        raise translate(error, doing) from error
+        raise translate(error, doing, with_pin=with_pin) from error

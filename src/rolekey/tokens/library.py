@@ -10,6 +10,8 @@ from typing import Any, Self
 import pkcs11
 from pkcs11 import _pkcs11
 
+from rolekey.tokens.return_codes import name_of
+
 log = logging.getLogger(__name__)
 
 CKF_OS_LOCKING_OK = 0x2
@@ -17,16 +19,6 @@ CKR_OK = 0x0
 CKR_CANT_LOCK = 0xA
 CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
 
-_NAMES = {  # what C_Initialize may answer by the standard
-    0x2: "CKR_HOST_MEMORY",
-    0x5: "CKR_GENERAL_ERROR",
-    0x6: "CKR_FUNCTION_FAILED",
-    0x7: "CKR_ARGUMENTS_BAD",
-    0x9: "CKR_NEED_TO_CREATE_THREADS",
-    CKR_CANT_LOCK: "CKR_CANT_LOCK",
-    0x30: "CKR_DEVICE_ERROR",
-    0x31: "CKR_DEVICE_MEMORY",
-}
 # Places in CK_FUNCTION_LIST; 0 is CK_VERSION with its padding.
 _C_INITIALIZE, _C_FINALIZE, _C_GET_SLOT_INFO = 1, 2, 6
 _FUNCTIONS = 69
@@ -81,7 +73,7 @@ class Library(_pkcs11.lib):
         self._handle.C_GetFunctionList.restype = ctypes.c_ulong
         result = self._handle.C_GetFunctionList(ctypes.byref(functions))
         if result != CKR_OK or not functions:
-            raise InitializeFailedError(f"C_GetFunctionList answered 0x{result:08X}")
+            raise InitializeFailedError(f"C_GetFunctionList answered {name_of(result)}")
         return functions
 
     def _call(self, place: int, argument: int | None) -> int:
@@ -96,12 +88,12 @@ class Library(_pkcs11.lib):
             # Callers use one session from one thread at a time, so that a module without locks serves as well.
             result = self._call(_C_INITIALIZE, None)
         if result not in (CKR_OK, CKR_CRYPTOKI_ALREADY_INITIALIZED):
-            raise InitializeFailedError(f"C_Initialize answered {_NAMES.get(result) or f'0x{result:08X}'}")
+            raise InitializeFailedError(f"C_Initialize answered {name_of(result)}")
 
     def restart(self) -> None:
         """C_Finalize, whatever it answers, and C_Initialize: every session and login of this process is gone."""
         result = self._call(_C_FINALIZE, None)
-        log.debug("C_Finalize answered 0x%08X", result)
+        log.debug("C_Finalize answered %s", name_of(result) if result else "CKR_OK")
         self.initialize()
 
     def slots(self) -> list[Any]:
@@ -133,7 +125,7 @@ class Library(_pkcs11.lib):
         def slot_info(slot_id: int, info: int) -> int:
             result = ask(slot_id, info)
             if result != CKR_OK:
-                log.debug("slot %d: C_GetSlotInfo answered 0x%08X", slot_id, result)
+                log.debug("slot %d: C_GetSlotInfo answered %s", slot_id, name_of(result))
                 ctypes.memset(info, 0, _SLOT_INFO_SIZE)
             return CKR_OK
 

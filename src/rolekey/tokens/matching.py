@@ -77,6 +77,8 @@ def matching_tokens(module: Module, uri: PKCS11URI) -> list[Token]:
         hint = f"the module {module.path} shows: {'; '.join(str(token) for token in tokens[:MAX_LISTED])}"
     else:
         hint = f"the module {module.path} shows no token; is it plugged in, and is this the right module?"
+    if module.silent_slots:
+        hint += f" ({'; '.join(module.silent_slots[:MAX_LISTED])})"
     raise TokenNotFoundError(f"no token matches {uri.selector()}", hint=hint)
 
 

@@ -27,10 +27,12 @@ class Module:
 
     def __init__(self, path: str, library: Library) -> None:
         self.path = path
+        self.silent_slots: tuple[str, ...] = ()
         self._library = library
 
     def tokens(self) -> Iterator[Token]:
-        """Every token that answers. A slot that does not answer hides no other."""
+        """Every token that answers. A slot that does not answer hides no other; ``silent_slots`` names it then."""
+        self.silent_slots = ()
         try:
             slots = self._library.slots()
         except pkcs11.PKCS11Error as error:
@@ -43,6 +45,7 @@ class Module:
                 yield Token(slot.get_token(), self._library)
             except pkcs11.PKCS11Error as error:
                 log.debug("slot %d of %s is left out: %s", slot.slot_id, self.path, code_name(error))
+                self.silent_slots += (f"slot {slot.slot_id} answers {code_name(error)}",)
 
     def restart(self) -> None:
         """Finalise and initialise the module anew; every session and login of this process with it is gone.
@@ -149,6 +152,8 @@ def _not_initialised(path: str, error: pkcs11.PKCS11Error) -> ModuleError:
 
 
 def _loader_text(path: str, error: Exception) -> str:
-    text = str(error).rpartition("OS exception while loading ")[2]
+    _, loading, text = str(error).rpartition("OS exception while loading ")
+    if isinstance(error, pkcs11.PKCS11Error) and not loading:
+        return code_name(error)
     # dlopen() and python-pkcs11 both put the path in front, which our text has already.
     return text.rpartition(f"{path}: ")[2]

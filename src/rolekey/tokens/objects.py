@@ -133,7 +133,7 @@ class TokenPrivateKey(TokenObject):
                 hint="use a key that was made for signing",
             )
         context_pin = pin.reveal() if pin and self.always_authenticate else None
-        with translated(f"sign with the key {self}"):
+        with translated(f"sign with the key {self}", with_pin=context_pin is not None):
             try:
                 return self._sign(data, mechanism, context_pin)
             except pkcs11.UserNotLoggedIn:
@@ -141,7 +141,9 @@ class TokenPrivateKey(TokenObject):
                     raise
                 # Some cards ask for the PIN at each signature and do not say so in CKA_ALWAYS_AUTHENTICATE.
                 log.debug("the token wants the PIN for this signature")
-                return self._sign(data, mechanism, pin.reveal())
+                with suppress(pkcs11.OperationActive):
+                    return self._sign(data, mechanism, pin.reveal())
+                raise
 
     def _sign(self, data: bytes, mechanism: str, context_pin: str | None) -> bytes:
         signature: bytes = self.handle.sign(data, mechanism=Mechanism[mechanism], pin=context_pin)

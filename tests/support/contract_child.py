@@ -8,8 +8,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -118,29 +119,31 @@ class ContractChild:
 
 
 @contextmanager
-def contract_child(environment: Mapping[str, str]) -> Iterator[ContractChild]:
+def contract_child(environment: Mapping[str, str], wrapper: Sequence[str] = ()) -> Iterator[ContractChild]:
     """A child for the length of a with block.
 
     Args:
         environment: variables to add.
+        wrapper: words in front of its command.
     """
     path = os.pathsep.join(part for part in sys.path if part)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "support.contract_child"],
-        env={**os.environ, **environment, "PYTHONPATH": path},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    with process:
-        try:
-            yield ContractChild(process)
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait(30)
-        finally:
-            process.kill()
+    with TemporaryDirectory(prefix="rolekey-state-") as state:  # what is remembered of PINs is this child's own
+        process = subprocess.Popen(
+            [*wrapper, sys.executable, "-m", "support.contract_child"],
+            env={**os.environ, "XDG_STATE_HOME": state, **environment, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        with process:
+            try:
+                yield ContractChild(process)
+                assert process.stdin is not None
+                process.stdin.close()
+                process.wait(30)
+            finally:
+                process.kill()
 
 
 def _open(request: dict[str, Any]) -> SigningIdentity:

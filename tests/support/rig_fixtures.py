@@ -5,9 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from support import opencryptoki_rig
 from support.card_rig import CardRig, card_in_reader
+from support.nss_rig import make_nss_token
+from support.p11_kit_rig import P11KitServer, running_p11_kit_server
 from support.pcscd import Pcscd, running_pcscd
 from support.pkcs11_shim import PKCS11Shim
+from support.rig_token import RigToken
+from support.softhsm import ProvisionedToken
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How scripts/module-table writes the table of docs/pkcs11.md."""
+    parser.getgroup("rolekey").addoption(
+        "--write-module-table", action="store_true", help="write docs/pkcs11.md's table"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +40,23 @@ def virtual_card(pcscd: Pcscd, tmp_path: Path) -> Iterator[CardRig]:
     """A new card in the first reader: to be pulled, locked and slowed down."""
     with card_in_reader(pcscd, tmp_path / "card") as rig:
         yield rig
+
+
+@pytest.fixture(scope="session")
+def nss_token(tmp_path_factory: pytest.TempPathFactory) -> RigToken:
+    """A database of NSS, made once; to be looked at and signed with."""
+    return make_nss_token(tmp_path_factory.mktemp("nss"))
+
+
+@pytest.fixture
+def p11_kit_server(provisioned_token: ProvisionedToken) -> Iterator[P11KitServer]:
+    """p11-kit's server in front of SoftHSM: to be killed and started again."""
+    with running_p11_kit_server(provisioned_token) as server:
+        yield server
+
+
+@pytest.fixture
+def opencryptoki_token(tmp_path: Path) -> Iterator[RigToken]:
+    """A new token of openCryptoki: its PIN may be locked. Its clients need `RigToken.wrapper`."""
+    with opencryptoki_rig.opencryptoki_token(tmp_path / "opencryptoki") as token:
+        yield token

@@ -1,6 +1,6 @@
 """A token of any rig, with the interface that tests know from support.softhsm.ProvisionedToken."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +19,8 @@ class RigToken:
         user_pin: the user's PIN.
         selectors: label of a key -> the path of the URI that selects it, such as "id=%01".
         reserved: the string that the module wants at C_Initialize, or None.
+        wrapper: words in front of a command that is to see the token.
+        given_pin_file: the file that holds the user's PIN, where it is not in the directory.
     """
 
     directory: Path
@@ -27,11 +29,13 @@ class RigToken:
     user_pin: str
     selectors: Mapping[str, str]
     reserved: str | None = None
+    wrapper: Sequence[str] = ()
+    given_pin_file: Path | None = None
 
     @property
     def pin_file(self) -> Path:
         """The file that holds the user's PIN, without a line end."""
-        return self.directory / "user-pin"
+        return self.given_pin_file or self.directory / "user-pin"
 
     @property
     def root(self) -> Path:

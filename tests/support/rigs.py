@@ -18,8 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from support import pcscd
+from support import opencryptoki_rig, pcscd
 from support.card_rig import find_opensc, find_ykcs11
+from support.nss_rig import find_nss
+from support.p11_kit_rig import find_p11_kit
 from support.pkcs11_shim import can_compile
 from support.softhsm import PROVISION
 
@@ -29,10 +31,13 @@ MINIMUM_TESTS = {
     "pkcs11-spy": 1,
     "emulator": 1,
     "openssl": 1,
-    "shim": 15,
-    "virtual-card": 10,
-    "opensc": 5,
-    "ykcs11": 5,
+    "shim": 25,
+    "virtual-card": 40,
+    "opensc": 20,
+    "ykcs11": 20,
+    "nss": 20,
+    "p11-kit": 3,
+    "opencryptoki": 10,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -42,6 +47,9 @@ FIXTURES = {
     "pkcs11_shim": "shim",
     "pcscd": "virtual-card",
     "virtual_card": "virtual-card",
+    "nss_token": "nss",
+    "p11_kit_server": "p11-kit",
+    "opencryptoki_token": "opencryptoki",
 }
 
 SPY_PLACES = [
@@ -98,6 +106,9 @@ RIGS = {
         ),
         Rig("opensc", lambda: find_opensc() is not None, "apt-get install opensc-pkcs11"),
         Rig("ykcs11", lambda: find_ykcs11() is not None, "apt-get install ykcs11"),
+        Rig("nss", lambda: find_nss() is not None, "apt-get install libnss3 libnss3-tools"),
+        Rig("p11-kit", lambda: find_p11_kit() is not None, "apt-get install p11-kit p11-kit-modules"),
+        Rig("opencryptoki", opencryptoki_rig.can_run, "apt-get install opencryptoki opensc; only root can run it"),
     )
 }
 

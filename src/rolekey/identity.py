@@ -128,7 +128,7 @@ def _open_file_identity(
 def passphrase(settings: Settings, interaction: Interaction, path: Path) -> Secret:
     """The passphrase of an encrypted key file: the configured one, else the answer of whoever sits here."""
     if settings.pkcs8_password is not None:
-        return settings.pkcs8_password
+        return usable_pin(settings.pkcs8_password, "--pkcs8-password")
     answer = interaction.ask(f"Passphrase of the private key {path}: ")
     if answer is None:
         raise PinRequiredError(

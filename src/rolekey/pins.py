@@ -103,8 +103,15 @@ def _read_pin_source(source: str) -> Secret:
     line = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
     if len(data) > MAX_PIN_FILE_SIZE:
         raise PinNotUsableError(f"{path} is too large to hold a PIN", hint="name the file that holds the PIN alone")
+    text = _utf8(line)
+    if text is None:
+        raise PinNotUsableError(f"{path} is not UTF-8", hint="write the PIN as plain text")
+    return Secret(text)
+
+
+def _utf8(data: bytes) -> str | None:
+    # Returns and does not raise: the decoder's error holds the PIN.
     try:
-        return Secret(line.decode("utf-8"))
+        return data.decode("utf-8")
     except UnicodeDecodeError:
-        # Not chained: the decoder's error holds the bytes.
-        raise PinNotUsableError(f"{path} is not UTF-8", hint="write the PIN as plain text") from None
+        return None

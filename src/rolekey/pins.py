@@ -77,11 +77,29 @@ def usable_pin(pin: Secret, source: str) -> Secret:
         problem = "holds a control character or a second line"
     elif text.startswith("\ufeff"):
         problem = "starts with a byte order mark"
-    elif any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+    elif not _is_unicode(text):
         problem = "is not UTF-8"
     else:
         return pin
     raise PinNotUsableError(f"the PIN from {source} {problem}", hint="it was not sent to the token; correct the source")
+
+
+def usable_passphrase(passphrase: Secret, source: str) -> Secret:
+    """The same passphrase of a key file, unless it cannot be one.
+
+    Raises:
+        PinNotUsableError: it is empty or cannot be written in UTF-8.
+    """
+    text = passphrase.reveal()
+    if text and _is_unicode(text):
+        return passphrase
+    problem = "is not UTF-8" if text else "is empty"
+    raise PinNotUsableError(f"the passphrase from {source} {problem}", hint="it was not tried; correct the source")
+
+
+def _is_unicode(text: str) -> bool:
+    # A command line that is not UTF-8 arrives with lone surrogates.
+    return not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
 
 
 def _read_pin_source(source: str) -> Secret:

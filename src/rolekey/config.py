@@ -6,7 +6,7 @@ Everything that can be judged without a file, a token or the network is judged h
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rolekey.arn import ARN, parse_profile_arn, parse_role_arn, parse_trust_anchor_arn
@@ -35,7 +35,8 @@ class Options:
 
     Args:
         trust_anchor_arn, profile_arn, role_arn: the three ARNs.
-        certificate, private_key: a path or a ``pkcs11:`` URI; when one is missing the other serves for both.
+        certificate, private_key: a path or a ``pkcs11:`` URI; when one is missing the other serves for both. A text
+            that holds a PIN becomes a Secret, and so does an endpoint with user information.
         intermediates: path of a PEM bundle.
         session_duration: seconds.
         role_session_name: name of the role session.
@@ -54,22 +55,29 @@ class Options:
     trust_anchor_arn: str | None = None
     profile_arn: str | None = None
     role_arn: str | None = None
-    certificate: str | None = field(default=None, repr=False)
-    private_key: str | None = field(default=None, repr=False)
+    certificate: str | Secret | None = None
+    private_key: str | Secret | None = None
     intermediates: str | None = None
     session_duration: int = DEFAULT_SESSION_DURATION
     role_session_name: str | None = None
     region: str | None = None
-    endpoint: str | None = field(default=None, repr=False)
+    endpoint: str | Secret | None = None
     pkcs11_lib: str | None = None
     pkcs8_password: Secret | None = None
-    pin_source: str | None = field(default=None, repr=False)
+    pin_source: str | None = None
     pin_file_group_readable: bool = False
     use_last_try: bool = False
     verify_tls: bool = True
     use_fips_endpoint: bool | None = None
     use_dualstack_endpoint: bool | None = None
     timeout: float = DEFAULT_TIMEOUT
+
+    def __post_init__(self) -> None:
+        """Keep a text that holds a PIN, or user information before a host, from reprs and pickles."""
+        for name in ("certificate", "private_key", "endpoint"):
+            value = getattr(self, name)
+            if isinstance(value, str) and (redact_pin_value(value) != value or (name == "endpoint" and "@" in value)):
+                object.__setattr__(self, name, Secret(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +160,7 @@ def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settin
         endpoint=endpoint,
         certificate=certificate,
         private_key=private_key,
-        derived_private_key=not options.private_key,
+        derived_private_key=not _revealed(options.private_key),
         intermediates=Path(_plain(options.intermediates, "--intermediates")) if options.intermediates else None,
         session_duration=options.session_duration,
         role_session_name=_role_session_name(options.role_session_name),
@@ -189,7 +197,7 @@ def _region(option: str | None, trust_anchor: ARN, profile: ARN, role: ARN) -> s
         )
     if option and option != trust_anchor.region:
         raise ConfigurationError(
-            f"--region is {option} and the trust anchor is in {trust_anchor.region}",
+            f"--region is {redact_pin_value(option)} and the trust anchor is in {trust_anchor.region}",
             hint="leave out --region, or use the ARNs of that region",
         )
     if len(partitions := {arn.partition for arn in (trust_anchor, profile, role)}) > 1:
@@ -213,7 +221,7 @@ def _endpoint(options: Options, environment: Mapping[str, str], partition: str, 
     fips = _switch(options.use_fips_endpoint, environment, "AWS_USE_FIPS_ENDPOINT")
     dual_stack = _switch(options.use_dualstack_endpoint, environment, "AWS_USE_DUALSTACK_ENDPOINT")
     for source, text in (
-        ("--endpoint", options.endpoint),
+        ("--endpoint", _revealed(options.endpoint)),
         ("AWS_ENDPOINT_URL_ROLESANYWHERE", environment.get("AWS_ENDPOINT_URL_ROLESANYWHERE")),
     ):
         if not text:
@@ -237,8 +245,9 @@ def _switch(option: bool | None, environment: Mapping[str, str], variable: str) 
 
 
 def _references(options: Options) -> tuple[CertificateReference, KeyReference]:
-    certificate = options.certificate or options.private_key
-    private_key = options.private_key or options.certificate
+    named_certificate, named_key = _revealed(options.certificate), _revealed(options.private_key)
+    certificate = named_certificate or named_key
+    private_key = named_key or named_certificate
     if not certificate or not private_key:
         raise ConfigurationError(
             "neither --certificate nor --private-key is given",
@@ -246,9 +255,13 @@ def _references(options: Options) -> tuple[CertificateReference, KeyReference]:
         )
     # The option that was given is named, also where it serves for both.
     return (
-        _reference(certificate, "--certificate" if options.certificate else "--private-key"),
-        _reference(private_key, "--private-key" if options.private_key else "--certificate"),
+        _reference(certificate, "--certificate" if named_certificate else "--private-key"),
+        _reference(private_key, "--private-key" if named_key else "--certificate"),
     )
+
+
+def _revealed(value: str | Secret | None) -> str | None:
+    return value.reveal() if isinstance(value, Secret) else value
 
 
 def _reference(text: str, option: str) -> Path | PKCS11URI:

@@ -73,17 +73,25 @@ class Endpoint:
             ConfigurationError: not an https URL (or http to loopback), or one with user information. The text is not
                 quoted, since it may hold a password.
         """
-        try:
-            url = urlsplit(text)
-            port = url.port
-        except ValueError:
-            raise ConfigurationError(f"{source} is not a URL", hint=_ENDPOINT_HINT) from None
-        if problem := _problem(url):
+        url = _split(text)
+        problem = "is not a URL" if url is None else _problem(url)
+        if url is None or problem:
             raise ConfigurationError(f"{source} {problem}", hint=_ENDPOINT_HINT)
         name = url.hostname or ""
         host = f"[{name}]" if ":" in name else name
         default_port = {"https": 443, "http": 80}[url.scheme]
-        return cls(url.scheme, host if port in (None, default_port) else f"{host}:{port}", url.path.rstrip("/"))
+        port = "" if url.port in (None, default_port) else f":{url.port}"
+        return cls(url.scheme, host + port, url.path.rstrip("/"))
+
+
+def _split(text: str) -> SplitResult | None:
+    # Returns and does not raise: the error's text holds the URL, with the password that it should not have.
+    try:
+        url = urlsplit(text)
+        usable = url.port != 0
+    except ValueError:
+        return None
+    return url if usable else None
 
 
 def _problem(url: SplitResult) -> str | None:

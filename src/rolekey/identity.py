@@ -14,7 +14,7 @@ from rolekey.certificates import check_end_entity, describe, issuer_chain, read_
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, PinRequiredError
-from rolekey.pins import Interaction, usable_pin
+from rolekey.pins import Interaction, usable_passphrase
 from rolekey.secret import Secret
 from rolekey.signers.base import Signer
 from rolekey.signers.file import open_file_signer
@@ -128,14 +128,14 @@ def _open_file_identity(
 def passphrase(settings: Settings, interaction: Interaction, path: Path) -> Secret:
     """The passphrase of an encrypted key file: the configured one, else the answer of whoever sits here."""
     if settings.pkcs8_password is not None:
-        return settings.pkcs8_password
+        return usable_passphrase(settings.pkcs8_password, "--pkcs8-password")
     answer = interaction.ask(f"Passphrase of the private key {path}: ")
     if answer is None:
         raise PinRequiredError(
             f"the private key {path} is encrypted, no passphrase is configured and there is no terminal to ask on",
             hint="give --pkcs8-password, or keep the key where it needs none: in a token, or in a file of mode 0600",
         )
-    return usable_pin(answer, "the terminal")
+    return usable_passphrase(answer, "the terminal")
 
 
 def checked_certificate(

@@ -157,11 +157,29 @@ def usable_pin(pin: Secret, source: str) -> Secret:
         problem = "holds a control character or a second line"
     elif text.startswith("\ufeff"):
         problem = "starts with a byte order mark"
-    elif any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+    elif not _is_unicode(text):
         problem = "is not UTF-8"
     else:
         return pin
     raise PinNotUsableError(f"the PIN from {source} {problem}", hint="it was not sent to the token; correct the source")
+
+
+def usable_passphrase(passphrase: Secret, source: str) -> Secret:
+    """The same passphrase of a key file, unless it cannot be one.
+
+    Raises:
+        PinNotUsableError: it is empty or cannot be written in UTF-8.
+    """
+    text = passphrase.reveal()
+    if text and _is_unicode(text):
+        return passphrase
+    problem = "is not UTF-8" if text else "is empty"
+    raise PinNotUsableError(f"the passphrase from {source} {problem}", hint="it was not tried; correct the source")
+
+
+def _is_unicode(text: str) -> bool:
+    # A command line that is not UTF-8 arrives with lone surrogates.
+    return not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
 
 
 def state_directory(environment: Mapping[str, str] | None = None) -> Path | None:
@@ -282,8 +300,15 @@ def _decoded(data: bytes, where: str) -> Secret:
     if len(data) > MAX_PIN_FILE_SIZE:
         raise PinNotUsableError(f"{where} is too large to hold a PIN", hint="name the file that holds the PIN alone")
     line = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
+    text = _utf8(line)
+    if text is None:
+        raise PinNotUsableError(f"{where} is not UTF-8", hint="write the PIN as plain text")
+    return Secret(text)
+
+
+def _utf8(data: bytes) -> str | None:
+    # Returns and does not raise: the decoder's error holds the PIN.
     try:
-        return Secret(line.decode("utf-8"))
+        return data.decode("utf-8")
     except UnicodeDecodeError:
-        # Not chained: the decoder's error holds the bytes.
-        raise PinNotUsableError(f"{where} is not UTF-8", hint="write the PIN as plain text") from None
+        return None

@@ -144,7 +144,9 @@ class TokenIdentity:
         key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
         log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
         opened = OpenKey(key, session, login.pin)
-        return PKCS11Signer(opened, reopener(_module(self._settings, self._key_uri), opened), self._deadline)
+        # A token that wants no login is opened without one again.
+        again = login.accepted.open if login.accepted else Token.open
+        return PKCS11Signer(opened, reopener(_module(self._settings, self._key_uri), opened, again), self._deadline)
 
     def _login(self, token: Token, certificate: x509.Certificate | None) -> Login:
         uri = self._key_uri

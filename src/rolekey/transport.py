@@ -131,23 +131,30 @@ def send(request: Post, route: Route, deadline: Deadline) -> Answer:
 
     try:
         return deadline.run(f"the answer of {host}", exchange)
-    except failures.SSLError as error:
-        raise PermanentTransportError(
-            f"no TLS connection to {host}: {_cause(error)}",
-            hint="if its CA is a private one, name the CA's PEM file in AWS_CA_BUNDLE; check this machine's clock",
-        ) from error
-    except failures.ProxyError as error:
-        cause = _cause(error)
-        kind = PermanentTransportError if re.search("status 4", cause) else TransportError
-        raise kind(
-            f"the proxy for {host} does not let the request through: {cause}",
-            hint="check HTTPS_PROXY (user and password too), or exempt the host in NO_PROXY",
-        ) from error
     except (failures.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise TransportError(
-            f"no answer from {host}{' through the proxy' if proxies else ''}: {_cause(error)}",
-            hint="check the network, the DNS, the region and --endpoint; behind a proxy set HTTPS_PROXY",
-        ) from error
+        failure, cause = _failure(error, host, has_proxy=bool(proxies))
+    # Not in the handler: what the libraries raise quotes the answer, or pickles with it. Only the system's own error,
+    # which knows nothing of it, is a cause.
+    raise failure from cause
+
+
+def _failure(error: Exception, host: str, *, has_proxy: bool) -> tuple[TransportError, OSError | None]:
+    text, cause = _cause(error)
+    if isinstance(error, failures.SSLError):
+        return PermanentTransportError(
+            f"no TLS connection to {host}: {text}",
+            hint="if its CA is a private one, name the CA's PEM file in AWS_CA_BUNDLE; check this machine's clock",
+        ), cause
+    if isinstance(error, failures.ProxyError):
+        kind = PermanentTransportError if "HTTP status 4" in text else TransportError
+        return kind(
+            f"the proxy for {host} does not let the request through: {text}",
+            hint="check HTTPS_PROXY (user and password too), or exempt the host in NO_PROXY",
+        ), cause
+    return TransportError(
+        f"no answer from {host}{' through the proxy' if has_proxy else ''}: {text}",
+        hint="check the network, the DNS, the region and --endpoint; behind a proxy set HTTPS_PROXY",
+    ), cause
 
 
 def _proxies(proxy: Secret | None) -> dict[str, str]:
@@ -208,8 +215,8 @@ def _exchange(
         return Answer(response.status_code, names, bytes(received))
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost reason, which is an operating system's or OpenSSL's text and holds no URL."""
+def _cause(error: BaseException) -> tuple[str, OSError | None]:
+    """The innermost reason in words, and the operating system's or OpenSSL's error that it is, if it is one."""
     seen: list[BaseException] = []
     current: object = error
     while isinstance(current, BaseException) and current not in seen:
@@ -220,11 +227,11 @@ def _cause(error: BaseException) -> str:
         current = inner or current.__cause__ or current.__context__
     for found in reversed(seen):
         if isinstance(found, ssl.SSLCertVerificationError):
-            return found.verify_message
+            return found.verify_message, found
         if isinstance(found, OSError) and not isinstance(found, failures.RequestException) and found.strerror:
-            return found.strerror
+            return found.strerror, found
         if refused := _TUNNEL_REFUSED.match(str(found)):
-            return f"it answers with HTTP status {refused[1]}"
+            return f"it answers with HTTP status {refused[1]}", None
         if type(found).__name__ in _CAUSES:
-            return _CAUSES[type(found).__name__]
-    return type(seen[-1]).__name__
+            return _CAUSES[type(found).__name__], None
+    return type(seen[-1]).__name__, None

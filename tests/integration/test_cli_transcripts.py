@@ -357,13 +357,13 @@ def test_pin_from_the_terminal(provisioned_token, tmp_path):
     ("typed", "message"),
     [
         ("wrong\n", "the passphrase does not decrypt the private key"),
-        ("\n", "the PIN from the terminal is empty"),
-        ("a\tb\n", "the PIN from the terminal holds a control character"),
+        ("\n", "the passphrase from the terminal is empty"),
+        ("a\tb\n", "the passphrase does not decrypt the private key"),
         ("\x04", "nothing was entered on the terminal"),
     ],
 )
 def test_bad_answer(typed, message, files, tmp_path):
-    """A wrong answer, an empty one, one that no passphrase can be and Ctrl-D end the run: nobody is asked again."""
+    """A wrong answer, an empty one and Ctrl-D end the run: nobody is asked again."""
     nowhere = RunningEmulator("http://127.0.0.1:1")
     with dialogue(tmp_path, *command_line(nowhere, files, "encrypted.key")) as terminal:
         terminal.wait_for(question(files))

@@ -21,7 +21,7 @@ from rolekey.tokens import modules
 from rolekey.tokens.library import _C_FINALIZE
 from support.pkcs11_shim import ShimmedModule
 
-ARNS = {
+ARNS: dict[str, Any] = {
     "trust_anchor_arn": "arn:aws:rolesanywhere:us-east-1:000000000000:trust-anchor/a",
     "profile_arn": "arn:aws:rolesanywhere:us-east-1:000000000000:profile/p",
     "role_arn": "arn:aws:iam::000000000000:role/r",

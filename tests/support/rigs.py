@@ -27,10 +27,10 @@ from support.softhsm import PROVISION
 
 # How many tests of each rig must have passed before CI believes that the rig was used. Raise a number with its tests.
 MINIMUM_TESTS = {
-    "softhsm": 1,
-    "pkcs11-spy": 1,
-    "emulator": 1,
-    "openssl": 1,
+    "softhsm": 280,
+    "pkcs11-spy": 33,
+    "emulator": 120,
+    "openssl": 25,
     "shim": 25,
     "virtual-card": 40,
     "opensc": 20,

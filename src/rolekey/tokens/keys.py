@@ -29,36 +29,37 @@ class OpenKey:
     pin: Secret | None
 
 
-def reopener(module: Module, opened: OpenKey) -> Callable[[], OpenKey]:
+def reopener(module: Module, opened: OpenKey, login: Callable[[Token], TokenSession]) -> Callable[[], OpenKey]:
     """How to find a key again after its token was away.
 
     Args:
         module: the token's.
         opened: as it was.
+        login: opens a session with the same token, found anew, as before.
 
     Returns:
-        A function that looks for the same token (by label and serial number) and the same key in it, and logs in with
-        the PIN that was accepted before: first through the module as it is, then after starting the module anew, which
-        ends every other session of this process with it. It raises SignerError.
+        A function that looks for the same token (by label and serial number) and the same key in it: first through the
+        module as it is, then after starting the module anew, which ends every other session of this process with it. It
+        raises SignerError.
     """
 
     def reopen() -> OpenKey:
         try:
-            return _find_again(module, opened)
+            return _find_again(module, opened, login)
         except (TokenNotFoundError, PinError):
             # Starting a module anew brings no card back, and a PIN that is refused now must not be sent again.
             raise
         except SignerError as error:
             log.debug("%s; the module is started anew", error.message)
         module.restart()
-        return _find_again(module, opened)
+        return _find_again(module, opened, login)
 
     return reopen
 
 
-def _find_again(module: Module, opened: OpenKey) -> OpenKey:
+def _find_again(module: Module, opened: OpenKey, login: Callable[[Token], TokenSession]) -> OpenKey:
     token = _same_token(module, opened.session.token)
-    session = token.open(opened.pin)
+    session = login(token)
     try:
         for key in session.private_keys():
             if _is_same(key, opened.key):

@@ -1,0 +1,734 @@
+"""No secret gets out: each kind, on each way through the program, in success and in failure.
+
+A secret of this file is a canary (support/canaries.py), which is searched for on stdout (where only an answer's
+credentials may be), stderr, the terminal, in files and their names, child processes, logs, exceptions, and what values
+show of themselves. A new feature that touches a secret adds its ways to `CASES`, and its values to `values`.
+"""
+
+import base64
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolekey import create_session
+from rolekey.cli.main import exit_code
+from rolekey.config import Options, resolve_settings
+from rolekey.credentials import Credentials
+from rolekey.deadline import Deadline
+from rolekey.emulator import Emulator, for_certificate_authority
+from rolekey.emulator.configuration import DEFAULT_PROFILE_ARN, DEFAULT_ROLE_ARN, DEFAULT_TRUST_ANCHOR_ARN
+from rolekey.emulator.session import TemporaryCredentials
+from rolekey.errors import RolekeyError
+from rolekey.http_server import running, tls_context
+from rolekey.identity import open_identity
+from rolekey.pins import NoInteraction
+from rolekey.pkcs11_uri import PKCS11URI
+from rolekey.secret import Secret
+from rolekey.transport import Answer, Route
+from support.canaries import CANARY, Recorder, canary, found_in, said_by, shown_by, traces_of_process
+from support.listener import ServerTLS
+from support.pki import key_to_pem, make_root
+from support.proxy import ScriptedProxy
+from support.service import HANG, Script, ScriptedService, answer, session_answer, session_document
+from support.softhsm import TOKEN_LABEL, ProvisionedToken
+
+PIN = canary("pin")
+WRONG_PIN = canary("wrong-pin")
+PASSPHRASE = canary("passphrase")
+WRONG_PASSPHRASE = canary("wrong-passphrase")
+PROXY_PASSWORD = canary("proxy")
+USER_INFO = canary("user-info")
+SECRET_ACCESS_KEY = canary("secret-access-key")
+SESSION_TOKEN = canary("session-token")
+
+BASIC = "Basic " + base64.b64encode(f"user:{PROXY_PASSWORD}".encode()).decode()
+ARNS = {
+    "trust_anchor_arn": DEFAULT_TRUST_ANCHOR_ARN,
+    "profile_arn": DEFAULT_PROFILE_ARN,
+    "role_arn": DEFAULT_ROLE_ARN,
+}
+
+# --- what answers ---
+
+HOLDING = {"secretAccessKey": SECRET_ACCESS_KEY, "sessionToken": SESSION_TOKEN}
+
+
+def document(**fields: object) -> bytes:
+    """The document of a success, with canaries for credentials and whatever else is wrong with it."""
+    return json.dumps(session_document(DEFAULT_ROLE_ARN, **HOLDING | fields)).encode()
+
+
+NO_CREDENTIALS = (7, "not a CreateSession answer with credentials")
+CHUNKED = b"HTTP/1.1 201 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+TEXT = {"credentialSet": [{"roleArn": DEFAULT_ROLE_ARN, "credentials": SESSION_TOKEN}]}
+ELSEWHERE = {"Location": f"/?token={SESSION_TOKEN}", "Set-Cookie": f"token={SESSION_TOKEN}"}
+# A malformed answer that holds credentials, the exit code, and what is said of it.
+MALFORMED: dict[str, tuple[Script, int, str]] = {
+    "half a document": ((answer(201, document()[:-30]),), *NO_CREDENTIALS),
+    "in HTML": ((answer(200, b"<html>" + document()),), *NO_CREDENTIALS),
+    "in a list": ((answer(201, b"[" + document() + b"]"),), *NO_CREDENTIALS),
+    "in a text": ((answer(201, json.dumps(TEXT).encode()),), *NO_CREDENTIALS),
+    "no UTF-8": ((answer(201, b"\xff" + document()),), *NO_CREDENTIALS),
+    "no expiration": ((answer(201, document(expiration=None)),), *NO_CREDENTIALS),
+    "token as expiration": ((answer(201, document(expiration=SESSION_TOKEN)),), *NO_CREDENTIALS),
+    "no access key id": ((answer(201, document(accessKeyId=None)),), *NO_CREDENTIALS),
+    "empty access key id": ((answer(201, document(accessKeyId="")),), 7, "empty or malformed"),
+    "over": ((answer(201, document(expiration="2020-01-01T00:00:00Z")),), 7, "expired at 2020"),
+    "another role": ((session_answer(DEFAULT_ROLE_ARN + "-2", **HOLDING),), 7, "another role"),
+    "too large": ((answer(201, document() * 5000),), 7, "larger than 1 MiB"),
+    "in a refusal": ((answer(403, document()),), 7, "HTTP status 403"),
+    "in a redirect": ((answer(307, document(), ELSEWHERE),), 7, "HTTP status 307"),
+    "cut short": ((answer(201, document(), length=100_000),), 6, "cut short"),
+    "cut short in a chunk": ((CHUNKED + b"ffff\r\n" + document(),), 6, "cut short"),
+    "without chunks": ((CHUNKED + document(),), 6, "chunks are broken"),
+    "not compressed": ((answer(201, document(), {"Content-Encoding": "gzip"}),), 6, "compression is broken"),
+    "in a status line": ((f"HTTP/1.1 2O1 {SESSION_TOKEN}\r\n\r\n".encode(),), 6, "does not speak HTTP"),
+    "without HTTP": ((document(),), 6, "does not speak HTTP"),
+    "in a header": ((b"HTTP/1.1 201 OK\r\nX-A: b\r\n" + document() + b"\r\n\r\n",), 7, "not a CreateSession answer"),
+    "that hangs": ((answer(201, document(), length=100_000), HANG), 6, "timed out"),
+}
+SCRIPTS: dict[str, Script] = {
+    "refuses": (answer(403, b'{"message": "Untrusted signing certificate"}'),),
+    **{name: script for name, (script, _, _) in MALFORMED.items()},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way of one secret through the program.
+
+    Args:
+        name: the secret and what happens.
+        options: of the command and, with "_" for "-", of `Options`; the three ARNs and the endpoint are added.
+        code: the exit code.
+        says: what stderr says of the cause: that the secret came as far as it was to come.
+        service: "grants", which is the emulator, or one of `SCRIPTS`.
+        environment: variables.
+        proxy: what the proxy does: "passes", "refuses"; the service is then https://service.test.
+        words: further words, for the command line only.
+        typed: the answer to the question on the terminal, for the command only.
+        token: whether it needs the token.
+    """
+
+    name: str
+    options: Mapping[str, str]
+    code: int = 0
+    says: str = ""
+    service: str = "grants"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    proxy: str = ""
+    words: Sequence[str] = ()
+    typed: str | None = None
+    token: bool = False
+
+    @property
+    def for_the_library(self) -> bool:
+        """Whether a program can get into this, without a command line."""
+        return not self.words and self.typed is None
+
+    @property
+    def asks_the_service(self) -> bool:
+        """Whether it comes so far: options, keys, PINs and certificates are judged before."""
+        return self.code not in (2, 3, 4, 5)
+
+
+# {braces} are filled in by `World.inputs`.
+TOKEN_KEY = {
+    "private_key": "{token_uri}?pin-value={pin}",
+    "pkcs11_lib": "{module}",
+    "certificate": "{token_certificate}",
+}
+PLAIN_KEY = {"certificate": "{certificate}", "private_key": "{key}"}
+LOCKED_KEY = {"certificate": "{certificate}", "private_key": "{encrypted_key}"}
+PASSPHRASE_OPTION = {"pkcs8_password": PASSPHRASE}
+
+
+def pin(name: str, code: int = 0, says: str = "", *, uri: str = "", **more: Any) -> Case:
+    """A case with a PIN; `uri` is the key's."""
+    options = TOKEN_KEY | ({"private_key": uri} if uri else {}) | more.pop("options", {})
+    return Case(f"PIN: {name}", options, code, says, token=True, **more)
+
+
+CASES = [
+    # A PIN in a URI
+    pin("pin-value, accepted"),
+    pin("pin-value, accepted, for the certificate too", options={"certificate": "{token_uri}?pin-value={pin}"}),
+    pin("pin-value, percent-encoded", uri="{token_uri}?pin-value={encoded_pin}"),
+    pin("pin-value, the service refuses", 7, "Untrusted signing", service="refuses"),
+    pin(
+        "pin-value, the service is down",
+        6,
+        "Connection refused",
+        options={"endpoint": "http://{closed}", "timeout": "1"},
+    ),
+    pin("pin-value, no such key", 3, "no private key|no .*key", uri="pkcs11:token={label};object=no?pin-value={pin}"),
+    pin("pin-value, no such token", 3, "no token matches", uri="pkcs11:token=no?pin-value={pin}"),
+    pin("pin-value, no such module", 3, "cannot be loaded", options={"pkcs11_lib": "/no/module.so"}),
+    pin("pin-value, refused", 4, "CKR_PIN_INCORRECT", uri="{token_uri}?pin-value={wrong_pin}"),
+    pin("pin-value, too long", 4, "PIN", uri="{token_uri}?pin-value=" + PIN * 20),
+    pin("pin-value with a line end", 2, "control character", uri="{token_uri}?pin-value={pin}\n"),
+    pin("pin-value with an encoded line end", 2, "control character", uri="{token_uri}?pin-value={pin}%0A"),
+    # A PIN in a file
+    pin("pin-source, accepted", uri="{token_uri}?pin-source=file:{pin_file}"),
+    pin("pin-source, refused", 4, "CKR_PIN_INCORRECT", uri="{token_uri}?pin-source=file:{wrong_pin_file}"),
+    pin(
+        "pin-source, the service refuses",
+        7,
+        "Untrusted",
+        uri="{token_uri}?pin-source=file:{pin_file}",
+        service="refuses",
+    ),
+    pin("pin-source, two lines", 4, "second line", uri="{token_uri}?pin-source=file:{two_lines}"),
+    pin("pin-source, no UTF-8", 4, "not UTF-8", uri="{token_uri}?pin-source=file:{no_utf8}"),
+    pin("pin-source, too large", 4, "too large", uri="{token_uri}?pin-source=file:{large}"),
+    # A PIN in a place where none belongs
+    pin("pin-value in the path", 3, "no token matches", uri="pkcs11:token={label};pin-value={pin}"),
+    pin("pin-value beside pin-source", 2, "both", uri="{token_uri}?pin-value={pin}&pin-source=file:/x"),
+    pin("pin-value twice", 2, "twice", uri="{token_uri}?pin-value={pin}&pin-value={pin}"),
+    pin("pin-value with a bad escape", 2, "'%'", uri="{token_uri}?pin-value={pin}%ZZ"),
+    pin("pin-value with an ampersand", 2, "name=value", uri="{token_uri}?pin-value=a&{pin}"),
+    pin("pin-value after a semicolon", 2, "pin-value inside", uri="{token_uri};id=%01;object={label}&pin-value={pin}"),
+    pin(
+        "pin-value misspelt",
+        4,
+        "cannot read the PIN from /no",
+        uri="pkcs11:token={label}?pin-source=file:/no&pin-valu={pin}",
+    ),
+    pin("pin-value in another case", 2, "small letters", uri="PKCS11:token=x?pin-value={pin}"),
+    pin("URI with a blank before it", 2, "has a pin-value", uri=" {token_uri}?pin-value={pin}"),
+    pin("URI with quotes around it", 2, "has a pin-value", uri="'{token_uri}?pin-value={pin}'"),
+    pin("URI as intermediates", 2, "has a pin-value", options={"intermediates": "{token_uri}?pin-value={pin}"}),
+    pin("URI as module", 2, "has a pin-value", options={"pkcs11_lib": "{token_uri}?pin-value={pin}"}),
+    pin("URI as region", 2, "--region", options={"region": "{token_uri}?pin-value={pin}"}),
+    pin("URI as role", 2, "--role-arn", options={"role_arn": "{token_uri}?pin-value={pin}"}),
+    pin("URI as session name", 2, "--role-session-name", options={"role_session_name": "{token_uri}?pin-value={pin}"}),
+    pin("URI as endpoint", 2, "--endpoint", options={"endpoint": "{token_uri}?pin-value={pin}"}),
+    pin("URI as a word", 2, "no option", words=("{token_uri}?pin-value={pin}",)),
+    pin("URI as a number", 2, "--session-duration", words=("--session-duration", "{token_uri}?pin-value={pin}")),
+    pin("URI as a number of seconds", 2, "--timeout", words=("--timeout", "{token_uri}?pin-value={pin}")),
+    pin("URI as a boolean", 2, "neither true nor false", words=("--debug={token_uri}?pin-value={pin}",)),
+    pin("URI of an unknown option", 2, "--private-kye", words=("--private-kye={token_uri}?pin-value={pin}",)),
+    # A PIN on the terminal
+    pin("typed, accepted", uri="{token_uri}", typed=PIN),
+    pin("typed, refused", 4, "CKR_PIN_INCORRECT", uri="{token_uri}", typed=WRONG_PIN),
+    # A passphrase
+    Case("passphrase: accepted", LOCKED_KEY | PASSPHRASE_OPTION),
+    Case("passphrase: the service refuses", LOCKED_KEY | PASSPHRASE_OPTION, 7, "Untrusted", "refuses"),
+    Case("passphrase: refused", LOCKED_KEY | {"pkcs8_password": WRONG_PASSPHRASE}, 4, "does not decrypt"),
+    Case("passphrase: not needed", PLAIN_KEY | PASSPHRASE_OPTION, 3, "not encrypted"),
+    Case("passphrase: no such file", LOCKED_KEY | PASSPHRASE_OPTION | {"private_key": "/no/key"}, 3, "cannot read"),
+    Case("passphrase: no key", LOCKED_KEY | PASSPHRASE_OPTION | {"private_key": "{certificate}"}, 3, "no private key"),
+    Case("passphrase: a broken key", LOCKED_KEY | PASSPHRASE_OPTION | {"private_key": "{broken_key}"}, 4, "decrypt"),
+    Case("passphrase: another key's", LOCKED_KEY | PASSPHRASE_OPTION | {"private_key": "{other_key}"}, 5, "not belong"),
+    Case("passphrase: no ARN", LOCKED_KEY | PASSPHRASE_OPTION | {"role_arn": ""}, 2, "--role-arn is missing"),
+    Case("passphrase: lone surrogates", LOCKED_KEY | {"pkcs8_password": PASSPHRASE + "\udcff"}, 4, "passphrase|PIN"),
+    Case("passphrase: twice", LOCKED_KEY, words=("--pkcs8-password", WRONG_PASSPHRASE, "--pkcs8-password", PASSPHRASE)),
+    Case("passphrase: in two words", LOCKED_KEY, 2, "no option", words=("--pkcs8-password", "a", PASSPHRASE)),
+    Case("passphrase: misspelt", LOCKED_KEY, 2, "--pkcs8-pasword", words=("--pkcs8-pasword", PASSPHRASE)),
+    Case("passphrase: misspelt with =", LOCKED_KEY, 2, "--pkcs8-pasword", words=(f"--pkcs8-pasword={PASSPHRASE}",)),
+    Case("passphrase: one dash", LOCKED_KEY, 2, "No such option", words=(f"-pkcs8-password={PASSPHRASE}",)),
+    Case(
+        "passphrase: with a TPM's",
+        LOCKED_KEY,
+        2,
+        "exclude each other",
+        words=("--pkcs8-password", PASSPHRASE, "--tpm-key-password", canary("tpm")),
+    ),
+    Case("passphrase: a TPM's without a TPM", PLAIN_KEY, words=("--tpm-key-password", canary("tpm"))),
+    Case("passphrase: typed, accepted", LOCKED_KEY, typed=PASSPHRASE),
+    Case("passphrase: typed, refused", LOCKED_KEY, 4, "does not decrypt", typed=WRONG_PASSPHRASE),
+    # A proxy's password
+    Case("proxy: accepted", PLAIN_KEY, proxy="passes"),
+    Case("proxy: 407", PLAIN_KEY, 6, "407", proxy="refuses"),
+    Case("proxy: the service refuses", PLAIN_KEY, 7, "Untrusted", "refuses", proxy="passes"),
+    Case(
+        "proxy: an untrusted service",
+        PLAIN_KEY,
+        6,
+        "no TLS connection",
+        proxy="passes",
+        environment={"AWS_CA_BUNDLE": "{other_ca}"},
+    ),
+    Case("proxy: hangs", PLAIN_KEY | {"timeout": "1"}, 6, "timed out", proxy="hangs"),
+    Case("proxy: down", PLAIN_KEY | {"timeout": "1"}, 6, "the proxy for", proxy="is down"),
+    *(
+        Case(f"proxy: {url}", PLAIN_KEY, 2, "proxy's URL", proxy=url)
+        for url in (
+            "http://user:{proxy_password}#x@127.0.0.1:1",
+            "http://user:{proxy_password}/x@127.0.0.1:1",
+            "http://user:{proxy_password}@127.0.0.1:99999",
+            "http://user:{proxy_password}%E2%82%AC@127.0.0.1:1",
+            "http://user:{proxy_password}@",
+        )
+    ),
+    # User information in an endpoint
+    *(
+        Case(f"endpoint: {url} in {place}", PLAIN_KEY | options, 2, place, environment=environment)
+        for url in (
+            "https://user:{user_info}@service.test",
+            "https://{user_info}@service.test/",
+            "http://user:{user_info}@127.0.0.1:1",
+            "https://user:{user_info}#@service.test",
+            "https://user:{user_info}/@service.test",
+            "https://user:{user_info}@[::1",
+            "https://user:{user_info}@service.test:port",
+            "user:{user_info}@service.test",
+            "ftp://user:{user_info}@service.test",
+        )
+        for place, options, environment in (
+            ("--endpoint", {"endpoint": url}, {}),
+            ("AWS_ENDPOINT_URL_ROLESANYWHERE", {"endpoint": ""}, {"AWS_ENDPOINT_URL_ROLESANYWHERE": url}),
+        )
+    ),
+    # Credentials in an answer
+    Case("answer: good", PLAIN_KEY),
+    *(
+        Case(f"answer: {name}", PLAIN_KEY | {"timeout": "1.5"}, code, says, service=name)
+        for name, (_, code, says) in MALFORMED.items()
+    ),
+]
+
+
+@dataclass(frozen=True)
+class World:
+    """What the cases have in common.
+
+    Args:
+        inputs: what stands for the names in braces.
+        trust: the roots of every certificate here, PEM.
+        tls: the certificate of service.test.
+        token_environment: what the module needs to see the token.
+    """
+
+    inputs: Mapping[str, str]
+    trust: Path
+    tls: ServerTLS
+    token_environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One case, set up.
+
+    Args:
+        options: of the command, complete.
+        words: further words.
+        environment: all variables.
+        arrived: raises AssertionError unless the secret reached its destination.
+    """
+
+    options: Mapping[str, str]
+    words: Sequence[str]
+    environment: Mapping[str, str]
+    arrived: Callable[[], None]
+
+    @property
+    def command_line(self) -> list[str]:
+        """As words."""
+        pairs = ((f"--{name.replace('_', '-')}", value) for name, value in self.options.items())
+        return [*(word for pair in pairs for word in pair), *self.words]
+
+    @property
+    def as_options(self) -> Options:
+        """As a program has them."""
+        types: dict[str, Callable[[str], Any]] = {"timeout": float, "pkcs8_password": Secret}
+        return Options(**{name: types.get(name, str)(value) for name, value in self.options.items()})
+
+
+@pytest.fixture(scope="session")
+def file_inputs(tmp_path_factory):
+    """Files, and the roots that vouch for them."""
+    directory = tmp_path_factory.mktemp("inputs")
+    root = make_root()
+    leaf = root.issue()
+    certificate, key = leaf.write(directory, "leaf")
+    contents = {
+        "encrypted_key": key_to_pem(leaf.key, PASSPHRASE.encode()),
+        "other_key": key_to_pem(root.key, PASSPHRASE.encode()),
+        "broken_key": b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "wrong_pin_file": WRONG_PIN.encode(),
+        "pin_file": PIN.encode() + b"\n",
+        "two_lines": f"{PIN}\n{PIN}\n".encode(),
+        "no_utf8": PIN.encode() + b"\xff",
+        "large": PIN.encode() * 1000,
+        "root": root.pem,
+    }
+    for name, data in contents.items():
+        (directory / name).write_bytes(data)
+    inputs = {name: str(directory / name) for name in contents}
+    other_ca = ServerTLS.make(directory / "other", "other.test").ca
+    return inputs | {"certificate": str(certificate), "key": str(key), "other_ca": str(other_ca)}
+
+
+@pytest.fixture(scope="session")
+def own_token(provisioned_token, tmp_path_factory):
+    """A copy of the provisioned token, with a PIN that can be recognised, and of its module.
+
+    A process has one set-up for each module.
+    """
+    directory = tmp_path_factory.mktemp("softhsm-canary") / "token"
+    shutil.copytree(provisioned_token.directory, directory)
+    conf = directory / "softhsm2.conf"
+    conf.write_text(conf.read_text().replace(str(provisioned_token.directory), str(directory)))
+    module = Path(shutil.copy(provisioned_token.module, directory / "libsofthsm2-copy.so"))
+    environment = {"SOFTHSM2_CONF": str(conf)}
+    words = ["--module", module, "--token-label", TOKEN_LABEL, "--login", "--pin", "env:OLD_PIN"]
+    subprocess.run(
+        ["pkcs11-tool", *words, "--change-pin", "--new-pin", "env:NEW_PIN"],
+        env=os.environ | environment | {"OLD_PIN": provisioned_token.user_pin, "NEW_PIN": PIN},
+        capture_output=True,
+        check=True,
+    )
+    return ProvisionedToken(directory), module, environment
+
+
+@pytest.fixture
+def world(request, case, file_inputs, tmp_path_factory):
+    """What a case needs: the token only where it uses one."""
+    assert bool(case.says) == bool(case.code), "a failure without a cause proves nothing"
+    inputs = dict(file_inputs) | {
+        "pin": PIN,
+        "wrong_pin": WRONG_PIN,
+        "encoded_pin": "".join(f"%{byte:02x}" for byte in PIN.encode()),
+        "proxy_password": PROXY_PASSWORD,
+        "user_info": USER_INFO,
+        "closed": closed_address(),
+    }
+    roots, environment = [Path(inputs["root"])], {}
+    if case.token:
+        token, module, environment = request.getfixturevalue("own_token")
+        roots.append(token.root)
+        inputs |= {
+            "module": str(module),
+            "label": TOKEN_LABEL,
+            "token_uri": token.uri("p-256", with_pin=False),
+            "token_certificate": str(token.certificate("p-256")),
+            "intermediate": str(token.intermediate),
+        }
+    directory = tmp_path_factory.mktemp("world")
+    trust = directory / "roots.pem"
+    trust.write_bytes(b"".join(root.read_bytes() for root in roots))
+    return World(inputs, trust, ServerTLS.make(directory, "service.test"), environment)
+
+
+def closed_address() -> str:
+    """An address at which nobody listens."""
+    with ScriptedService() as service:
+        return service.address
+
+
+@contextmanager
+def scene_of(case: Case, world: World) -> Iterator[Scene]:
+    """Set a case up: its service, its proxy, its files."""
+    with ExitStack() as stack:
+        proxied = bool(case.proxy)
+        service, port = None, int(world.inputs["closed"].rpartition(":")[2])
+        if not case.asks_the_service:
+            pass
+        elif case.service == "grants":
+            port = stack.enter_context(granting(world, secured=proxied))
+        else:
+            script = SCRIPTS[case.service]
+            service = stack.enter_context(ScriptedService(script, tls=world.tls if proxied else None))
+            port = service.port
+        defaults = ARNS | {"endpoint": "https://service.test" if proxied else f"http://127.0.0.1:{port}"}
+        if case.token:
+            defaults["intermediates"] = "{intermediate}"
+        variables = dict(world.token_environment)
+        received: Callable[[], Any] = tuple
+        if proxied:
+            address, received = stack.enter_context(proxy_of(case.proxy, port))
+            variables |= {"HTTPS_PROXY": address, "AWS_CA_BUNDLE": str(world.tls.ca)}
+
+        def arrived() -> None:
+            assert all(request.header("Proxy-Authorization") == BASIC for request in received())
+            assert received() or case.proxy not in PROXIES_THAT_LISTEN
+            assert service is None or service.requests, "the service was never asked"
+
+        fill = world.inputs
+        yield Scene(
+            {name: value.format_map(fill) for name, value in (defaults | dict(case.options)).items()},
+            [word.format_map(fill) for word in case.words],
+            {name: value.format_map(fill) for name, value in (variables | dict(case.environment)).items()},
+            arrived,
+        )
+
+
+@contextmanager
+def granting(world: World, *, secured: bool) -> Iterator[int]:
+    """The emulator, which verifies, with canaries for credentials; its port."""
+    credentials = TemporaryCredentials("ASIAEXAMPLEEXAMPLE00", SECRET_ACCESS_KEY, SESSION_TOKEN)
+    emulator = Emulator(for_certificate_authority(world.trust), mint=lambda _: credentials)
+    tls = tls_context(world.tls.certificate, world.tls.key) if secured else None
+    with running(emulator, tls=tls) as url:
+        yield int(url.rpartition(":")[2])
+
+
+PROXIES_THAT_LISTEN = ("passes", "refuses", "hangs")
+
+
+@contextmanager
+def proxy_of(kind: str, port: int) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """A proxy's URL, and what gives the requests that it got."""
+    prefix = f"http://user:{PROXY_PASSWORD}@"
+    if kind == "hangs":
+        with ScriptedService((HANG,)) as silent:
+            yield prefix + silent.address, lambda: silent.requests
+    elif kind in PROXIES_THAT_LISTEN:
+        refusal = answer(407) if kind == "refuses" else None
+        with ScriptedProxy({"service.test:443": port}, authorization=BASIC, refusal=refusal) as proxy:
+            yield prefix + proxy.address, lambda: proxy.connects
+    else:
+        yield (prefix + closed_address() if kind == "is down" else kind), lambda: ()
+
+
+def rigs_of(case: Case) -> list[pytest.MarkDecorator]:
+    """What a case runs against."""
+    names = [
+        *(["softhsm"] if case.token else []),
+        *(["emulator"] if case.asks_the_service and case.service == "grants" else []),
+    ]
+    return [pytest.mark.rig(*names)] if names else []
+
+
+def each(cases: Sequence[Case]) -> Any:
+    """A test for each case."""
+    return pytest.mark.parametrize("case", [pytest.param(c, id=c.name, marks=rigs_of(c)) for c in cases])
+
+
+# --- the promises ---
+
+
+@each(CASES)
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_the_command_keeps_its_secrets(case, debug, world, tmp_path):
+    """The command writes a secret nowhere; an answer's credentials are on stdout, in their fields, and nowhere else.
+
+    It starts no process, and sets no variable for one.
+    """
+    with scene_of(case, world) as scene:
+        words = ["-m", "rolekey", "credential-process", *scene.command_line, *(["--debug"] if debug else [])]
+        traces = traces_of_process(tmp_path, words, scene.environment, case.typed)
+        stderr = traces.stderr.decode()
+        assert traces.code == case.code, stderr
+        assert re.search(case.says, stderr), stderr
+        scene.arrived()
+    if debug:
+        assert "rolekey: debug:" in stderr or case.code == 2, "no trace to search"
+    else:
+        assert stderr.count("\n") == (2 if case.code else 0)
+    stdout = traces.stdout
+    if case.code == 0:
+        printed = json.loads(stdout)
+        assert (printed["SecretAccessKey"], printed["SessionToken"]) == (SECRET_ACCESS_KEY, SESSION_TOKEN)
+        for secret in (SECRET_ACCESS_KEY, SESSION_TOKEN):
+            assert stdout.count(secret.encode()) == 1
+            stdout = stdout.replace(secret.encode(), b"")
+    else:
+        assert stdout == b""
+    for place, contents in (("stdout", stdout), *traces.places()):
+        assert not found_in(contents), f"{place}: {contents!r}"
+    assert traces.children == []
+
+
+@each([case for case in CASES if case.for_the_library])
+def test_the_library_keeps_its_secrets(case, world, monkeypatch):
+    """A program that uses rolekey meets no secret either: in no exception, none of its causes, and no logger's log."""
+    recorder, failure = Recorder(), None
+    with scene_of(case, world) as scene, recorder.listening():
+        for name, value in scene.environment.items():
+            monkeypatch.setenv(name, value)
+        try:
+            credentials = credentials_for(scene.as_options)
+        except RolekeyError as error:
+            failure = error
+        scene.arrived()
+    if failure is None:
+        assert (case.code, credentials.session_token) == (0, SESSION_TOKEN)
+        assert not found_in(f"{credentials} {credentials!r}")
+    else:
+        assert exit_code(failure) == case.code
+        assert re.search(case.says, f"{failure.message} {failure.hint}")
+        for where, text in said_by(failure):
+            assert not found_in(text), f"{where}: {text}"
+    for logger, text in recorder.said:
+        assert not found_in(text), f"{logger}: {text}"
+    if case.code != 2:
+        assert any(logger.startswith("rolekey") for logger, _ in recorder.said)
+
+
+def credentials_for(options: Options) -> Credentials:
+    """What a program does."""
+    settings = resolve_settings(options, os.environ)
+    deadline = Deadline(settings.timeout)
+    with open_identity(settings, NoInteraction(), deadline) as identity:
+        for value in (settings, identity, vars(identity)):
+            assert_shows_nothing(value)
+        return create_session.request_credentials(settings, identity, deadline, sleep=lambda _: None)
+
+
+def assert_shows_nothing(value: object) -> None:
+    """Whatever way a value is shown, no canary is in it."""
+    for way, shown in shown_by(value):
+        assert not found_in(shown), f"{way}: {shown!r}"
+
+
+URI = f"pkcs11:token=x;object=y?pin-value={PIN}"
+OPTIONS = {
+    "passphrase": Options(**ARNS, private_key="key.pem", pkcs8_password=Secret(PASSPHRASE)),
+    "PIN of the key": Options(**ARNS, private_key=URI),
+    "PIN of the certificate": Options(**ARNS, certificate=URI),
+}
+VALUES = {
+    **{f"Options: {name}": options for name, options in OPTIONS.items()},
+    "Options: user info": Options(**ARNS, private_key="key.pem", endpoint=f"https://user:{USER_INFO}@service.test"),
+    **{f"Settings: {name}": resolve_settings(options, {}) for name, options in OPTIONS.items()},
+    "Secret": Secret(PIN),
+    "PKCS11URI": PKCS11URI.parse(URI),
+    "Route": Route(proxy=Secret(f"http://user:{PROXY_PASSWORD}@proxy.test")),
+}
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
+def test_values_keep_their_secrets(value):
+    """A value that holds a secret shows it in no text of itself, to no serialiser, and in no pickle."""
+    assert_shows_nothing(value)
+
+
+def test_settings_with_a_proxy(monkeypatch):
+    """The Settings of a machine behind a proxy do not show its password."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{PROXY_PASSWORD}@proxy.test:3128")
+    settings = resolve_settings(Options(**ARNS, private_key="key.pem"), os.environ)
+    assert settings.proxy is not None
+    assert PROXY_PASSWORD in settings.proxy.reveal()
+    assert_shows_nothing(settings)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Credentials("ASIAEXAMPLE", SECRET_ACCESS_KEY, SESSION_TOKEN, datetime(2030, 1, 1, tzinfo=UTC)),
+        Answer(201, {"set-cookie": SESSION_TOKEN}, document()),
+    ],
+    ids=["Credentials", "Answer"],
+)
+def test_what_holds_credentials_does_not_print_them(value):
+    """Credentials, and the answer that carries them, can be printed and logged without harm."""
+    for way, shown in shown_by(value):
+        if way in ("repr", "str", "format", "in a list"):
+            assert not found_in(shown), way
+
+
+# --- that the promises are not vacuous ---
+
+ENCODERS: dict[str, Callable[[str], bytes | str]] = {
+    "plain": str,
+    "inside": lambda text: f"...{text}...",
+    "upper": str.upper,
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "UTF-16 BE": lambda text: text.encode("utf-16-be"),
+    "hex": lambda text: text.encode().hex(),
+    "HEX": lambda text: text.encode().hex().upper(),
+    "a hex dump": lambda text: text.encode().hex(" "),
+    "bytes": lambda text: repr(list(text.encode())),
+    "base64": lambda text: base64.b64encode(text.encode()),
+    "base64 after one": lambda text: base64.b64encode(b":" + text.encode()),
+    "base64 after two": lambda text: base64.b64encode(b"::" + text.encode()),
+    "base64 URL": lambda text: base64.urlsafe_b64encode(text.encode()),
+    "percent": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "some percent": lambda text: text.replace("A", "%41"),
+    "escapes": lambda text: "".join(f"\\u{ord(character):04x}" for character in text),
+    "backwards": lambda text: text[::-1],
+}
+
+
+@pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
+@pytest.mark.parametrize("end", [slice(0, len(CANARY)), slice(-len(CANARY), None)], ids=["start", "end"])
+def test_canaries_are_found(encode, end):
+    """A canary is found in each encoding, also where only its beginning or its end was written."""
+    assert found_in(encode(PIN[end]))
+    assert not found_in(encode("harmless text"))
+
+
+@dataclass
+class Leaky:
+    """Holds a secret in the open."""
+
+    secret: str
+    _more: list[dict[str, str]] = field(default_factory=list, repr=False)
+
+
+@pytest.mark.parametrize("value", [Leaky(PIN), Leaky("", [{"a": PIN}]), {"x": (PIN,)}, PIN.encode()])
+def test_values_that_leak_are_found(value):
+    """A secret in the open is found by what looks at values."""
+    assert any(found_in(shown) for _, shown in shown_by(value))
+    assert found_in(dict(shown_by(value))["walk"])
+    assert found_in(dict(shown_by(value))["pickle protocol 5"])
+
+
+@pytest.mark.parametrize("where", ["args", "cause", "context", "hint", "note"])
+def test_exceptions_that_leak_are_found(where):
+    """A secret is found in an exception's arguments, attributes and notes, and in those of what led to it."""
+    error: Exception = RolekeyError(PIN if where == "args" else "x", hint=PIN if where == "hint" else "y")
+    if where == "cause":
+        error.__cause__ = ValueError(PIN)
+    elif where == "context":
+        error.__context__, error.__suppress_context__ = KeyError(PIN), True
+    elif where == "note":
+        error.add_note(PIN)
+    assert any(found_in(text) for _, text in said_by(error))
+
+
+LEAKS = {
+    "stderr": "sys.stderr.write(secret)",
+    "a file": "open(os.environ['HOME'] + '/file', 'w').write(secret)",
+    "a file's name": "open(os.environ['TMPDIR'] + '/' + secret, 'w')",
+    "a file that is gone": "open(secret, 'w'); os.remove(secret)",
+    "a directory": "os.makedirs(os.environ['XDG_CACHE_HOME'] + '/' + secret)",
+    "a child's arguments": "subprocess.run(['true', secret])",
+    "a child's environment": "subprocess.run(['true'], env={'PIN': secret})",
+    "the environment": "os.environ['PIN'] = secret",
+    "a shell": "os.system('true ' + secret)",
+    "a fork": "(os.fork() or os.execv('/bin/true', ['true', secret])) and os.wait()",
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS)
+def test_processes_that_leak_are_found(leak, tmp_path):
+    """A secret is found in whatever way a process lets it out."""
+    code = f"import os, subprocess, sys; secret = {PIN!r}; {leak}"
+    traces = traces_of_process(tmp_path, ["-c", code], {})
+    assert traces.code == 0, traces.stderr
+    assert [place for place, contents in traces.places() if found_in(contents)]
+    assert bool(traces.children) is ("child" in leak or any(word in leak for word in ("run(", "system(", "fork(")))
+
+
+def test_a_terminal_that_leaks_is_found(tmp_path):
+    """A secret that is typed while the terminal echoes is found."""
+    code = "tty = open('/dev/tty', 'r+b', 0); tty.write(b'PIN: '); tty.readline()"
+    traces = traces_of_process(tmp_path, ["-c", code], {}, typed=PIN)
+    assert found_in(dict(traces.places())["the terminal"])
+
+
+def test_logs_that_leak_are_found():
+    """A secret is found in any logger's message, arguments and exception, at any level."""
+    for leak in (
+        lambda logger: logger.debug(PIN),
+        lambda logger: logger.debug("%.0s", PIN),
+        lambda logger: logger.debug("x", exc_info=ValueError(PIN)),
+    ):
+        recorder = Recorder()
+        with recorder.listening():
+            leak(logging.getLogger("another.library"))
+        assert any(found_in(text) for _, text in recorder.said)

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from rolekey._version import __version__
 
 if TYPE_CHECKING:
-    from rolekey.config import Options, Settings, resolve_settings
+    from rolekey.config import Settings, resolve_settings
     from rolekey.create_session import request_credentials
     from rolekey.credentials import Credentials
     from rolekey.deadline import Deadline
     from rolekey.errors import RolekeyError
     from rolekey.identity import SigningIdentity, open_identity
+    from rolekey.options import Options
     from rolekey.pins import NoInteraction
     from rolekey.secret import Secret
 
@@ -44,7 +45,7 @@ _HOMES = {
     "Credentials": "credentials",
     "Deadline": "deadline",
     "NoInteraction": "pins",
-    "Options": "config",
+    "Options": "options",
     "RolekeyError": "errors",
     "Secret": "secret",
     "Settings": "config",

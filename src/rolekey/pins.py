@@ -75,7 +75,9 @@ class PinReader:
         self._source = source
         self._uris = uris
         self._group_readable = group_readable
-        self._variable = os.environ.pop(source.name, None) if source is not None and source.kind == "env" else None
+        self._variable: Secret | None = None
+        if source is not None and source.kind == "env" and (value := os.environ.pop(source.name, None)) is not None:
+            self._variable = Secret(value)
 
     def read(self) -> Pin | None:
         """The PIN. It may block as long as a file or pipe does.
@@ -116,7 +118,7 @@ class PinReader:
                     f"{source}, which --pin-source names, is not set",
                     hint="set it for rolekey alone; it is read once and then removed from the environment",
                 )
-            return Pin(Secret(self._variable), source)
+            return Pin(self._variable, source)
         return None
 
 

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from rolekey.certificates import spki
-from rolekey.config import Options, resolve_settings
+from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.identity import open_identity
+from rolekey.options import Options
 from rolekey.pins import NoInteraction
 from rolekey.signers.base import Signer
 from rolekey.signers.file import FileSigner

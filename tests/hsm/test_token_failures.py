@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rolekey.arn import ARN
-from rolekey.config import Options, resolve_settings
+from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.errors import AmbiguousMatchError
 from rolekey.identity import open_identity
+from rolekey.options import Options
 from rolekey.pins import NoInteraction
 from support.emulator import running_emulator
 from support.pkcs11_spy import PKCS11Calls

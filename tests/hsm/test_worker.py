@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from rolekey.config import Options, resolve_settings
+from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.errors import AmbiguousMatchError, PinIncorrectError, PinRequiredError, TokenOperationError
+from rolekey.options import Options
 from rolekey.pins import NoInteraction
 from rolekey.secret import Secret
 from rolekey.sigv4_x509 import verify_signature
@@ -72,7 +73,8 @@ def test_the_parent_loads_no_module(provisioned_token):
     uri = provisioned_token.uri("p-256")
     code = (
         "import sys\n"
-        "from rolekey.config import Options, resolve_settings\n"
+        "from rolekey.config import resolve_settings\n"
+        "from rolekey.options import Options\n"
         "from rolekey.deadline import Deadline\n"
         "from rolekey.pins import NoInteraction\n"
         "from rolekey.worker import Worker\n"
@@ -148,7 +150,8 @@ def test_the_child_ends_with_its_parent(provisioned_token):
     uri = provisioned_token.uri("p-256")
     code = (
         "import time\n"
-        "from rolekey.config import Options, resolve_settings\n"
+        "from rolekey.config import resolve_settings\n"
+        "from rolekey.options import Options\n"
         "from rolekey.deadline import Deadline\n"
         "from rolekey.pins import NoInteraction\n"
         "from rolekey.worker import Worker\n"

@@ -23,7 +23,7 @@ import pytest
 
 from rolekey import create_session
 from rolekey.cli.main import exit_code
-from rolekey.config import Options, resolve_settings
+from rolekey.config import resolve_settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
 from rolekey.emulator import Emulator, for_certificate_authority
@@ -32,6 +32,7 @@ from rolekey.emulator.session import TemporaryCredentials
 from rolekey.errors import RolekeyError
 from rolekey.http_server import running, tls_context
 from rolekey.identity import open_identity
+from rolekey.options import Options
 from rolekey.pins import NoInteraction
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
@@ -366,6 +367,7 @@ def file_inputs(tmp_path_factory):
     }
     for name, data in contents.items():
         (directory / name).write_bytes(data)
+        (directory / name).chmod(0o600)
     inputs = {name: str(directory / name) for name in contents}
     other_ca = ServerTLS.make(directory / "other", "other.test").ca
     return inputs | {"certificate": str(certificate), "key": str(key), "other_ca": str(other_ca)}

@@ -16,10 +16,11 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from rolekey.certificates import spki
-from rolekey.config import Options, resolve_settings
+from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.errors import PinError, RolekeyError
 from rolekey.identity import SigningIdentity, open_identity
+from rolekey.options import Options
 from rolekey.pins import NoInteraction
 from rolekey.signers.base import HashName
 from rolekey.tokens.modules import load_module

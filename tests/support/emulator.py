@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rolekey import http_server
-from rolekey.config import Options
 from rolekey.emulator import Configuration, Emulator, for_certificate_authority
 from rolekey.emulator.app import utc_now
 from rolekey.emulator.configuration import DEFAULT_PROFILE_ARN, DEFAULT_ROLE_ARN, DEFAULT_TRUST_ANCHOR_ARN
+from rolekey.options import Options
 
 LIMITS = http_server.Limits(header_bytes=256 * 1024)
 

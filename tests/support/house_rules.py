@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("signers",),
     ("tokens",),
     ("config", "pins", "pin_record"),
+    ("options",),
     ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol"),
     ("pin_source", "private_files"),
     ("pkcs11_uri_syntax",),

@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rolekey.config import Options, resolve_settings
+from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.errors import RolekeyError
 from rolekey.identity import open_identity
+from rolekey.options import Options
 from rolekey.pins import NoInteraction
 from rolekey.sigv4_x509 import verify_signature
 from rolekey.tokens import modules

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from rolekey.cli.main import exit_code
-from rolekey.config import CA_BUNDLE_VARIABLES, Options, Settings, resolve_settings
+from rolekey.config import CA_BUNDLE_VARIABLES, Settings, resolve_settings
 from rolekey.endpoints import Endpoint
 from rolekey.errors import ConfigurationError
+from rolekey.options import Options
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 

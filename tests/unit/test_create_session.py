@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from rolekey.config import Options, resolve_settings
+from rolekey.config import resolve_settings
 from rolekey.create_session import request_credentials
 from rolekey.credentials import format_timestamp
 from rolekey.deadline import Deadline
@@ -28,6 +28,7 @@ from rolekey.errors import (
     TransportError,
 )
 from rolekey.identity import SigningIdentity
+from rolekey.options import Options
 from rolekey.secret import Secret
 from rolekey.signers.file import FileSigner
 from support.emulator import running_emulator

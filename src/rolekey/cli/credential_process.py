@@ -6,9 +6,10 @@ from typing import Any
 
 from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, helper_command
 from rolekey.cli.terminal import Terminal, shield_output, trace_to_stderr
-from rolekey.config import Options, Settings, resolve_settings
+from rolekey.config import Settings, resolve_settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
+from rolekey.options import Options
 from rolekey.pins import Interaction, NoInteraction, claim_descriptor
 
 

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import click
 
-from rolekey.config import DEFAULT_SESSION_DURATION, DEFAULT_TIMEOUT
 from rolekey.errors import ConfigurationError
+from rolekey.options import DEFAULT_SESSION_DURATION, DEFAULT_TIMEOUT
 from rolekey.pkcs11_uri import redact_pin_value
 from rolekey.secret import Secret
 

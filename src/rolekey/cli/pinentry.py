@@ -105,10 +105,11 @@ class Pinentry:
         self._send(process.stdin, "GETPIN")
         data, answer = self._answer(process.stdout)
         if answer.startswith("OK"):
-            try:
-                return Secret(unquote_to_bytes(data).decode("utf-8"))
-            except UnicodeDecodeError:
-                raise self._failed("its answer is not UTF-8") from None
+            # Lone surrogates stand for what is no UTF-8; a decoder's error would hold the answer.
+            text = unquote_to_bytes(data).decode("utf-8", "surrogateescape")
+            if any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+                raise self._failed("its answer is not UTF-8")
+            return Secret(text)
         code = re.match(r"ERR (\d{1,10})", answer)
         if code and int(code[1]) & 0xFFFF in _CANCELLED:
             raise PinRequiredError("the question for the PIN was cancelled", hint="run the command again")

@@ -1,0 +1,60 @@
+"""What the user wrote on a command line, in a configuration or in a program, before anything of it is checked."""
+
+from dataclasses import dataclass
+
+from rolekey.pkcs11_uri import redact_pin_value
+from rolekey.secret import Secret
+
+DEFAULT_SESSION_DURATION = 3600
+DEFAULT_TIMEOUT = 50.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user wrote, as it was written; None or an empty text is what was not.
+
+    Args:
+        trust_anchor_arn, profile_arn, role_arn: the three ARNs.
+        certificate, private_key: a path or a ``pkcs11:`` URI; when one is missing the other serves for both. A text
+            that holds a PIN becomes a Secret, and so does an endpoint with user information.
+        intermediates: path of a PEM bundle.
+        session_duration: seconds.
+        role_session_name: name of the role session.
+        region: AWS region; else the trust anchor's.
+        endpoint: base URL of the service.
+        pkcs11_lib: path of a PKCS#11 module.
+        pkcs8_password: passphrase of an encrypted key file.
+        pin_source: where a token's PIN is, as PinSource.parse() reads it.
+        pin_file_group_readable: a PIN's file may be readable by its group.
+        use_last_try: the token's last try may be spent.
+        verify_tls: whether the service's certificate is checked.
+        use_fips_endpoint, use_dualstack_endpoint: None leaves it to the environment.
+        timeout: seconds for everything.
+    """
+
+    trust_anchor_arn: str | None = None
+    profile_arn: str | None = None
+    role_arn: str | None = None
+    certificate: str | Secret | None = None
+    private_key: str | Secret | None = None
+    intermediates: str | None = None
+    session_duration: int = DEFAULT_SESSION_DURATION
+    role_session_name: str | None = None
+    region: str | None = None
+    endpoint: str | Secret | None = None
+    pkcs11_lib: str | None = None
+    pkcs8_password: Secret | None = None
+    pin_source: str | None = None
+    pin_file_group_readable: bool = False
+    use_last_try: bool = False
+    verify_tls: bool = True
+    use_fips_endpoint: bool | None = None
+    use_dualstack_endpoint: bool | None = None
+    timeout: float = DEFAULT_TIMEOUT
+
+    def __post_init__(self) -> None:
+        """Keep a text that holds a PIN, or user information before a host, from reprs and pickles."""
+        for name in ("certificate", "private_key", "endpoint"):
+            value = getattr(self, name)
+            if isinstance(value, str) and (redact_pin_value(value) != value or (name == "endpoint" and "@" in value)):
+                object.__setattr__(self, name, Secret(value))

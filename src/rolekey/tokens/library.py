@@ -5,6 +5,7 @@ Function numbers and structures are those of PKCS#11 v2.40 (CK_FUNCTION_LIST, CK
 
 import ctypes
 import logging
+from contextlib import suppress
 from typing import Any, Self
 
 import pkcs11
@@ -65,6 +66,10 @@ class Library(_pkcs11.lib):
         self._reserved = reserved.encode() if reserved is not None else None
         self._handle = ctypes.CDLL(so)  # the handle that dlopen() gave python-pkcs11, counted once more
         self._list = self._function_list()
+        # p11-kit's client makes a new connection, with a list of its own, each time it is asked for one: what is done
+        # through our list does not reach python-pkcs11's.
+        again = self._function_list()
+        self._one_list = ctypes.addressof(again.contents) == ctypes.addressof(self._list.contents)
         self._tolerant: tuple[Any, ...] = ()
         super().__init__(so)
 
@@ -82,6 +87,9 @@ class Library(_pkcs11.lib):
 
     def initialize(self) -> None:
         """Call C_Initialize; a module that another part of the process has initialised is taken as it is."""
+        if not self._one_list:
+            super().initialize()
+            return
         arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK, reserved=self._reserved)
         result = self._call(_C_INITIALIZE, ctypes.addressof(arguments))
         if result == CKR_CANT_LOCK and self._reserved is None:
@@ -92,6 +100,11 @@ class Library(_pkcs11.lib):
 
     def restart(self) -> None:
         """C_Finalize, whatever it answers, and C_Initialize: every session and login of this process is gone."""
+        if not self._one_list:
+            with suppress(pkcs11.PKCS11Error):
+                self.finalize()
+            super().initialize()
+            return
         result = self._call(_C_FINALIZE, None)
         log.debug("C_Finalize answered %s", name_of(result) if result else "CKR_OK")
         self.initialize()

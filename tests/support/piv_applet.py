@@ -181,7 +181,8 @@ class PIVApplet:
         fresh, self._fresh = self._fresh, False
         if (slot.policy == ALWAYS and not fresh) or (slot.policy == ONCE and not self._verified):
             raise StatusWordError(SECURITY_STATUS)
-        self.removed.wait(self.sign_delay)  # for the finger; a card that is pulled waits for none
+        if self.removed.wait(self.sign_delay):  # for the finger
+            raise ConnectionError("pulled in the middle of a signature")
         signature = slot.sign(request[0x81])
         self.signatures[command.p2] += 1
         return encode(0x7C, encode(0x82, signature))

@@ -28,7 +28,7 @@ class Deadline:
         """Seconds left; 0.0 when it has passed."""
         return max(0.0, self._end - self._clock())
 
-    def run(self, what: str, function: Callable[[], T]) -> T:
+    def run(self, what: str, function: Callable[[], T], *, slow: tuple[float, Callable[[], None]] | None = None) -> T:
         """Call a function that may block for ever, and stop waiting for it when the time is over.
 
         The function runs in a daemon thread: a socket that drips, a resolver or a PKCS#11 module that hangs keeps
@@ -37,6 +37,7 @@ class Deadline:
         Args:
             what: what is being waited for, for the error's text.
             function: takes nothing; its result or exception becomes this call's.
+            slow: seconds after which a second function is called once, while the first goes on.
 
         Raises:
             DeadlineError: the time was over first.
@@ -52,13 +53,22 @@ class Deadline:
         remaining = self.remaining()
         if remaining > 0:
             threading.Thread(target=work, name=f"rolekey: {what}", daemon=True).start()
+        if slow is not None and slow[0] < remaining:
+            try:
+                return self._result(*outcome.get(timeout=slow[0]))
+            except queue.Empty:
+                slow[1]()
         try:
-            succeeded, value = outcome.get(timeout=remaining)
+            finished = outcome.get(timeout=self.remaining() if remaining > 0 else 0)
         except queue.Empty:
             raise DeadlineError(
                 f"timed out after {self.seconds:g} s waiting for {what}",
                 hint="see what holds it up with --debug, or allow more with --timeout SECONDS",
             ) from None
+        return self._result(*finished)
+
+    @staticmethod
+    def _result(succeeded: bool, value: T | BaseException) -> T:  # noqa: FBT001 - the two halves of a queue's entry
         if succeeded:
             return value  # type: ignore[return-value]  # the flag says which of the two it is
         assert isinstance(value, BaseException)  # noqa: S101 - for the type checker

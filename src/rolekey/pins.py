@@ -37,13 +37,23 @@ class Interaction(Protocol):
             The answer without its line end, or None where nobody can be asked.
         """
 
+    def remind(self, text: str) -> None:
+        """Tell that something waits for the person, where they can be told; nothing is expected back.
+
+        Args:
+            text: one line, printable.
+        """
+
 
 class NoInteraction:
-    """Nobody is asked."""
+    """Nobody is asked or told."""
 
     def ask(self, question: str) -> Secret | None:  # noqa: ARG002 - nobody hears it
         """None, always."""
         return None
+
+    def remind(self, text: str) -> None:
+        """Nobody hears it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ class TokenIdentity:
     ) -> None:
         self._settings = settings
         self._key_uri = key_uri
+        self._interaction = interaction
         self._deadline = deadline
         self._now = now
         certificate_uri = settings.certificate if isinstance(settings.certificate, PKCS11URI) else None
@@ -146,7 +147,8 @@ class TokenIdentity:
         opened = OpenKey(key, session, login.pin)
         # A token that wants no login is opened without one again.
         again = login.accepted.open if login.accepted else Token.open
-        return PKCS11Signer(opened, reopener(_module(self._settings, self._key_uri), opened, again), self._deadline)
+        reopen = reopener(_module(self._settings, self._key_uri), opened, again)
+        return PKCS11Signer(opened, reopen, self._deadline, self._interaction.remind)
 
     def _login(self, token: Token, certificate: x509.Certificate | None) -> Login:
         uri = self._key_uri

@@ -96,10 +96,13 @@ class Worker:
             try:
                 answer = deadline.run("the token's process", lambda: self._exchange(process, request))
             except (errors.DeadlineError, OSError, EOFError, ValueError) as error:
+                if isinstance(error, errors.DeadlineError):
+                    self.close()
+                    raise
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(1.0)  # its pipe is closed before it has quite ended
                 code = process.poll()
                 self.close()
-                if isinstance(error, errors.DeadlineError):
-                    raise
                 raise TokenOperationError(
                     f"the process that uses the token ended ({_ending(code)})",
                     hint="the PKCS#11 module has probably crashed; the next attempt starts it anew",
@@ -114,9 +117,12 @@ class Worker:
         _write(process.stdin, request)
         while True:
             answer: Mapping[str, Any] = json.loads(_read(process.stdout))
-            if "ask" not in answer:
+            if "ask" in answer:
+                _write(process.stdin, _dump(self._interaction.ask(str(answer["ask"]))))
+            elif "remind" in answer:
+                self._interaction.remind(str(answer["remind"]))
+            else:
                 return answer
-            _write(process.stdin, _dump(self._interaction.ask(str(answer["ask"]))))
 
 
 class _RemoteSigner:
@@ -210,6 +216,9 @@ class _ParentInteraction:
         _write(self._writer, json.dumps({"ask": question}).encode())
         answer: Secret | None = pickle.loads(_read(self._reader))  # noqa: S301 - from our parent
         return answer
+
+    def remind(self, text: str) -> None:
+        _write(self._writer, json.dumps({"remind": text}).encode())
 
 
 class _Child:

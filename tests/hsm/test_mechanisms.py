@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from rolekey.deadline import Deadline
 from rolekey.errors import UnsupportedKeyError
+from rolekey.pins import NoInteraction
 from rolekey.secret import Secret
 from rolekey.signers.pkcs11 import PKCS11Signer
 from rolekey.tokens.keys import OpenKey
@@ -37,7 +38,7 @@ def signer_of(key, session):
     def reopen():
         raise AssertionError("the token was opened anew")
 
-    return PKCS11Signer(OpenKey(key, session, None), reopen, Deadline(60))
+    return PKCS11Signer(OpenKey(key, session, None), reopen, Deadline(60), NoInteraction().remind)
 
 
 def verify(provisioned_token, label, signature, message):

@@ -109,6 +109,9 @@ def test_questions_reach_the_parent(settings, provisioned_token):
             asked.append(question)
             return Secret(provisioned_token.user_pin)
 
+        def remind(self, text):
+            raise AssertionError(text)
+
     worker = Worker(Person())
     try:
         uri = provisioned_token.uri("p-256", with_pin=False)

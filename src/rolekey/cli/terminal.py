@@ -3,11 +3,13 @@
 import getpass
 import logging
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from rolekey.cli.pinentry import Pinentry, pinentry_program
@@ -43,6 +45,22 @@ class Terminal:
                 )
         except EOFError:
             raise PinRequiredError("nothing was entered on the terminal", hint="run the command again") from None
+
+    def remind(self, text: str) -> None:
+        """Write a line on the terminal, and show it on the desktop where there is one."""
+        shown = printable(text)
+        with suppress(OSError), open("/dev/tty", "w", encoding="utf-8") as terminal:  # noqa: PTH123 - a device
+            terminal.write(f"{shown}\n")
+        program = shutil.which("notify-send") if os.environ.get("DBUS_SESSION_BUS_ADDRESS") else None
+        if program is not None:
+            # Not waited for: a desktop that does not answer must not hold up the signature.
+            with suppress(OSError):
+                subprocess.Popen(  # noqa: S603 - the text is one argument, after the end of the options
+                    [program, "--app-name=rolekey", "--", "rolekey", shown],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
 
 
 def _has_terminal() -> bool:

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 # How long a module may take to log out and close: the credentials wait for it.
 CLOSE_SECONDS = 2.0
+# After this time a token that signs by itself has signed: it waits for a finger.
+TOUCH_SECONDS = 0.7
 # DER of DigestInfo up to the digest (RFC 8017, 9.2): CKM_RSA_PKCS pads what it is given and adds no DigestInfo.
 _DIGEST_INFO = {
     "sha256": bytes.fromhex("3031300d060960864801650304020105000420"),
@@ -93,9 +95,17 @@ class PKCS11Signer:
         reopen: finds the same key again, after the token or its session went away; logs in with the PIN that was
             accepted before, once.
         deadline: how long a signature, with its touch, may take.
+        remind: tells the person to touch the token.
     """
 
-    def __init__(self, opened: OpenKey, reopen: Callable[[], OpenKey], deadline: Deadline) -> None:
+    def __init__(
+        self,
+        opened: OpenKey,
+        reopen: Callable[[], OpenKey],
+        deadline: Deadline,
+        remind: Callable[[str], None],
+    ) -> None:
+        self._remind = remind
         self.public_key: PublicKey | None = opened.key.public_key
         self._opened: OpenKey | None = opened
         self._reopen = reopen
@@ -130,7 +140,9 @@ class PKCS11Signer:
             data = mechanism.prepare(message, hash_name, opened.key.field_size)
             return mechanism.finish(opened.key.sign(data, name, opened.pin), opened.key.field_size)
 
-        return self._deadline.run(f"the signature of token {opened.session.token}", sign)
+        token = opened.session.token
+        touch = (TOUCH_SECONDS, lambda: self._remind(f"Touch your token {token}, if it waits for that."))
+        return self._deadline.run(f"the signature of token {token}", sign, slow=touch)
 
     def close(self) -> None:
         """Log out and close the session; a module that hangs in it is left behind."""

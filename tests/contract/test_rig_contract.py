@@ -18,6 +18,7 @@ KEYS = {
     "opensc": ("rsa-2048", "p-256", "always-auth"),
     "ykcs11": ("rsa-2048", "p-256", "always-auth"),
     "nss": ("rsa-2048", "p-256", "p-384", "p-521"),
+    "p11-kit": ("rsa-2048", "p-256", "p-384", "p-521", "always-auth"),
     "opencryptoki": ("rsa-2048",),
 }
 # What a rig needs besides itself.

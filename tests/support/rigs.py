@@ -36,7 +36,7 @@ MINIMUM_TESTS = {
     "opensc": 20,
     "ykcs11": 20,
     "nss": 20,
-    "p11-kit": 3,
+    "p11-kit": 20,
     "opencryptoki": 10,
 }
 

@@ -47,6 +47,7 @@ class Settings:
         pkcs8_password: or None.
         pin_source: where a token's PIN is, or None where the URIs say it or somebody is asked.
         pin_file_group_readable: a PIN's file may be readable by its group.
+        pkcs11_init_args: a string that the module is initialised with, or None.
         use_last_try: the token's last try may be spent.
         verify_tls: False only where the user said ``--no-verify-ssl``.
         ca_bundle: PEM file (or directory) of trusted CAs in place of the usual ones, or None.
@@ -70,6 +71,7 @@ class Settings:
     pkcs8_password: Secret | None
     pin_source: PinSource | None
     pin_file_group_readable: bool
+    pkcs11_init_args: str | None
     use_last_try: bool
     verify_tls: bool
     ca_bundle: Path | None
@@ -117,6 +119,7 @@ def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settin
         pkcs8_password=options.pkcs8_password,
         pin_source=_pin_source(options.pin_source, private_key),
         pin_file_group_readable=options.pin_file_group_readable,
+        pkcs11_init_args=options.pkcs11_init_args or None,
         use_last_try=options.use_last_try,
         verify_tls=options.verify_tls,
         ca_bundle=_ca_bundle(environment),

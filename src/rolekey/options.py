@@ -26,6 +26,7 @@ class Options:
         pkcs8_password: passphrase of an encrypted key file.
         pin_source: where a token's PIN is, as PinSource.parse() reads it.
         pin_file_group_readable: a PIN's file may be readable by its group.
+        pkcs11_init_args: a string that the module is initialised with (NSS).
         use_last_try: the token's last try may be spent.
         verify_tls: whether the service's certificate is checked.
         use_fips_endpoint, use_dualstack_endpoint: None leaves it to the environment.
@@ -46,6 +47,7 @@ class Options:
     pkcs8_password: Secret | None = None
     pin_source: str | None = None
     pin_file_group_readable: bool = False
+    pkcs11_init_args: str | None = None
     use_last_try: bool = False
     verify_tls: bool = True
     use_fips_endpoint: bool | None = None

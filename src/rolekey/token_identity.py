@@ -180,7 +180,7 @@ def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[Toke
 
 
 def _module(settings: Settings, uri: PKCS11URI) -> Module:
-    return find_module(settings.pkcs11_module, uri, settings.default_pkcs11_module)
+    return find_module(settings.pkcs11_module, uri, settings.default_pkcs11_module, settings.pkcs11_init_args)
 
 
 def _shown(token: Token) -> TokenContents:

@@ -4,9 +4,12 @@ import os
 import subprocess
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from support.emulator import running_emulator
 from support.pkcs11_spy import PKCS11Calls
+from support.pki import make_root
 from support.process import rolekey
 
 pytestmark = pytest.mark.rig("softhsm", "emulator")
@@ -128,3 +131,43 @@ def test_two_tokens_and_nothing_to_tell_them_apart(token, fetch):
     results = [fetch("--private-key", uri + query, *certificate)[0] for uri in uris]
     assert sorted(result.code for result in results) == [0, 4]
     assert any("user PIN" in result.stderr for result in results)
+
+
+def test_intermediates_from_the_token(token, emulator, tmp_path):
+    """The issuers on the path are taken from the token where no option names them; strangers are not sent."""
+    issuer = x509.load_pem_x509_certificate(token.intermediate.read_bytes())
+    for name, certificate in (("stranger", make_root().issue_authority().certificate), ("issuer", issuer)):
+        der = tmp_path / f"{name}.der"
+        der.write_bytes(certificate.public_bytes(Encoding.DER))
+        pkcs11_tool(token, "--write-object", str(der), "--type", "cert", "--label", name, "--id", "99")
+    arguments = ("--pkcs11-lib", str(token.module), "--private-key", token.uri("p-256"))
+    environment = {**token.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
+    outcome = rolekey("credential-process", *emulator.arguments, *arguments, environment=environment)
+    assert outcome.credentials["SessionToken"]
+
+
+@pytest.mark.rig("openssl")
+def test_one_key_in_two_tokens(token, fetch, tmp_path):
+    """The same key and certificate in two tokens (an HA pair) are one key: the slot listed first signs."""
+    der, certificate = tmp_path / "key.der", tmp_path / "certificate.der"
+    source = token.directory / "file"
+    words = ["openssl", "pkcs8", "-topk8", "-nocrypt", "-outform", "DER", "-in", str(source / "p-256.key")]
+    subprocess.run([*words, "-out", str(der)], check=True)
+    words = ["openssl", "x509", "-outform", "DER", "-in", str(source / "p-256.pem"), "-out", str(certificate)]
+    subprocess.run(words, check=True)
+    add_twin(token)
+    environment = {"PATH": os.environ["PATH"], **token.environment}
+    tool = ["pkcs11-tool", "--module", str(token.module)]
+    for index in (0, 1):
+        slot = [*tool, "--slot-index", str(index)]
+        # The first login of the security officer gives the second token the first one's PIN; the first has it already.
+        init = ["--login", "--login-type", "so", "--so-pin", "87654321", "--init-pin", "--pin", token.user_pin]
+        subprocess.run([*slot, *init], env=environment, check=False, capture_output=True)
+        for kind, file in (("privkey", der), ("cert", certificate)):
+            write = ["--login", "--pin", token.user_pin, "--write-object", str(file), "--type", kind]
+            subprocess.run(
+                [*slot, *write, "--label", "pair", "--id", "44"], env=environment, check=True, capture_output=True
+            )
+    outcome, calls = fetch("--private-key", token.uri("pair"))
+    assert outcome.credentials["SessionToken"]
+    assert calls.logins == {"CKU_USER": 1}

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
-from rolekey.errors import AmbiguousMatchError, PinIncorrectError, PinRequiredError, TokenOperationError
+from rolekey.errors import AmbiguousMatchError, DeadlineError, PinIncorrectError, PinRequiredError, TokenOperationError
 from rolekey.options import Options
 from rolekey.pins import NoInteraction
 from rolekey.secret import Secret
@@ -195,3 +195,51 @@ def test_after_a_fork(settings, provisioned_token):
             check_signature(identity, "after the fork")
     finally:
         worker.close()
+
+
+@pytest.mark.rig("shim")
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        ({"hang": True}, DeadlineError, "waiting for"),
+        ({"crash": True}, TokenOperationError, "signal 6"),
+    ],
+    ids=["hangs", "crashes"],
+)
+def test_a_module_that_fails_hard(settings, provisioned_token, pkcs11_shim, tmp_path, monkeypatch, fault, error, words):
+    """A module that hangs or crashes costs one call and the child; the next identity is opened in a new one."""
+    shimmed = pkcs11_shim.over(provisioned_token.module, tmp_path / "shim")
+    for name, value in shimmed.environment.items():
+        monkeypatch.setenv(name, value)
+    chosen = settings(provisioned_token.uri("p-256"), pkcs11_lib=str(shimmed.module))
+    worker = Worker(NoInteraction())
+    try:
+        identity = worker.open_identity(chosen, Deadline(3))
+        child = worker._process
+        shimmed.rule("C_Sign", **fault)
+        with pytest.raises(error, match=words):
+            identity.sign("message")
+        assert child.poll() is not None
+        shimmed.clear()
+        with worker.open_identity(chosen, Deadline(30)) as again:
+            check_signature(again)
+    finally:
+        worker.close()
+
+
+@pytest.mark.rig("shim")
+def test_a_module_that_chatters(settings, provisioned_token, pkcs11_shim, tmp_path, monkeypatch, capfd):
+    """What a module writes on stdout, where the answers travel, and on stderr reaches nobody."""
+    shimmed = pkcs11_shim.over(provisioned_token.module, tmp_path / "shim")
+    for name, value in shimmed.environment.items():
+        monkeypatch.setenv(name, value)
+    for function in ("C_Initialize", "C_Login", "C_Sign"):
+        shimmed.rule(function, stdout=b"chatter\n", stderr=b"chatter\n")
+    worker = Worker(NoInteraction())
+    try:
+        chosen = settings(provisioned_token.uri("p-256"), pkcs11_lib=str(shimmed.module))
+        with worker.open_identity(chosen, Deadline(30)) as identity:
+            check_signature(identity)
+    finally:
+        worker.close()
+    assert capfd.readouterr() == ("", "")

@@ -59,6 +59,7 @@ def options_from(values: dict[str, Any]) -> Options:
         pkcs8_password=values["pkcs8_password"],
         pin_source=values["pin_source"],
         pin_file_group_readable=bool(values["pin_file_group_readable"]),
+        pkcs11_init_args=values["pkcs11_init_args"],
         use_last_try=bool(values["use_last_try"]),
         verify_tls=not values["no_verify_ssl"],
         use_fips_endpoint=values["use_fips_endpoint"],

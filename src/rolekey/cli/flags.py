@@ -72,6 +72,7 @@ HELPER_FLAGS = (
 OWN_FLAGS = (
     Flag("--use-fips-endpoint", "boolean", "Use the region's FIPS endpoint (AWS_USE_FIPS_ENDPOINT)."),
     Flag("--use-dualstack-endpoint", "boolean", "Use the region's dual-stack endpoint (AWS_USE_DUALSTACK_ENDPOINT)."),
+    Flag("--pkcs11-init-args", "text", "A string that the module wants at C_Initialize (NSS: configdir=...)."),
     Flag("--pin-source", "text", "Where the token's PIN is: file:PATH, fd:N, env:NAME, systemd:NAME, prompt or none."),
     Flag("--pin-file-group-readable", "boolean", "A PIN's file may be readable by its group."),
     Flag("--use-last-try", "boolean", "Send a PIN even if the token locks when it is wrong."),

@@ -63,19 +63,20 @@ _registry: dict[str, tuple[int, Module]] = {}
 _registry_lock = threading.Lock()
 
 
-def find_module(named: str | None, uri: PKCS11URI, default: str | None) -> Module:
+def find_module(named: str | None, uri: PKCS11URI, default: str | None, reserved: str | None = None) -> Module:
     """The module that an option, a URI or the environment names; else the first usual one that can be loaded.
 
     Args:
         named: path from an option; it decides.
         uri: its ``module-path`` and then its ``module-name`` decide next.
         default: path from PKCS11_MODULE_PATH.
+        reserved: as load_module() takes it.
 
     Raises:
         ModuleError: it cannot be loaded; where nothing was named, the text lists all that was tried.
     """
     if path := named or uri.module_path:
-        return load_module(path)
+        return load_module(path, reserved)
     if uri.module_name:
         paths = modules_by_name(uri.module_name)
         if not paths:
@@ -83,15 +84,15 @@ def find_module(named: str | None, uri: PKCS11URI, default: str | None) -> Modul
                 f"no PKCS#11 module is called {uri.module_name}",
                 hint="name its shared object with --pkcs11-lib PATH",
             )
-        return _first(paths)
-    return load_module(default) if default else _first([PROXY, *well_known_modules()])
+        return _first(paths, reserved)
+    return load_module(default, reserved) if default else _first([PROXY, *well_known_modules()], reserved)
 
 
-def _first(paths: Iterable[str]) -> Module:
+def _first(paths: Iterable[str], reserved: str | None) -> Module:
     failures = []
     for path in paths:
         try:
-            return load_module(path)
+            return load_module(path, reserved)
         except ModuleError as error:
             log.debug("%s", error.message)
             failures.append(error)

@@ -7,19 +7,18 @@ somewhere else. docs/pins.md says the same to users.
 import logging
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from rolekey.errors import PinNotUsableError, PinRequiredError
+from rolekey.pin_files import MAX_PIN_FILE_SIZE, decoded_pin, read_regular_file, unreadable
 from rolekey.pin_source import PinSource
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 
 log = logging.getLogger(__name__)
-MAX_PIN_FILE_SIZE = 4096
 # RFC 8089: file:/path, file:///path, file://localhost/path. A relative path or another host is nowhere on this machine.
 _FILE = re.compile(r"file:(?://(?:localhost)?)?(/(?!/).+)", re.DOTALL)
 
@@ -228,8 +227,8 @@ def _path_of(pin_source: str) -> str:
 def _read_file(path: str, *, group_readable: bool) -> Pin:
     # A symbolic link is followed (Kubernetes' secrets are links): what it leads to is what is checked and recorded.
     path = os.path.abspath(path)  # noqa: PTH100 - as above: resolve() would give the link's target
-    data, version = _read_regular_file(path, None if os.name == "nt" else 0o037 if group_readable else 0o077)
-    return Pin(_decoded(data, path), PinSource("file", path, version))
+    data, version = read_regular_file(path, None if os.name == "nt" else 0o037 if group_readable else 0o077)
+    return Pin(decoded_pin(data, path), PinSource("file", path, version))
 
 
 def _read_credential(source: PinSource) -> Secret:
@@ -241,7 +240,7 @@ def _read_credential(source: PinSource) -> Secret:
         )
     # systemd guards the directory; the modes inside show an access list's mask.
     path = str(Path(directory, source.name))
-    return _decoded(_read_regular_file(path, None)[0], path)
+    return decoded_pin(read_regular_file(path, None)[0], path)
 
 
 def _read_descriptor(source: PinSource) -> Secret:
@@ -250,77 +249,5 @@ def _read_descriptor(source: PinSource) -> Secret:
         while len(data) <= MAX_PIN_FILE_SIZE and (piece := os.read(int(source.name), MAX_PIN_FILE_SIZE + 1)):
             data += piece
     except OSError as error:
-        raise _unreadable(str(source), error) from error
-    return _decoded(data, str(source))
-
-
-def _read_regular_file(path: str, forbidden_mode: int | None) -> tuple[bytes, tuple[int, ...]]:
-    """What a file holds, and the PinSource.version of it.
-
-    Args:
-        path: absolute.
-        forbidden_mode: permissions that it must not give, or None where permissions and owner say nothing.
-    """
-    try:
-        # Opening a named pipe that nobody writes to must not block.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
-            before = os.fstat(descriptor)
-            _check_kind(path, before, forbidden_mode)
-            data = file.read(MAX_PIN_FILE_SIZE + 1)
-            version = _version(os.fstat(descriptor))
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if version != _version(before):
-        raise PinNotUsableError(f"{path} changes while it is read", hint="run the command again when it is written")
-    return data, version
-
-
-def _check_kind(path: str, status: os.stat_result, forbidden_mode: int | None) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kind = "Is a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise PinRequiredError(
-            f"cannot read the PIN from {path}: {kind}",
-            hint="name a regular file; a pipe is read with --pin-source fd:N",
-        )
-    if forbidden_mode is None:
-        return
-    if status.st_uid not in (0, os.geteuid()):
-        raise PinNotUsableError(
-            f"{path} is not used: it belongs to user {status.st_uid}, who can change the PIN in it",
-            hint="keep the PIN in a file that belongs to you or to root",
-        )
-    if status.st_mode & forbidden_mode:
-        raise PinNotUsableError(
-            f"{path} is not used: its mode is {stat.S_IMODE(status.st_mode):04o}, so others than its owner get at it",
-            hint="chmod 600 it; --pin-file-group-readable lets the group read it (0640)",
-        )
-
-
-def _version(status: os.stat_result) -> tuple[int, ...]:
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _unreadable(where: str, error: OSError) -> PinRequiredError:
-    return PinRequiredError(
-        f"cannot read the PIN from {where}: {error.strerror}",
-        hint="check the source that --pin-source or the URI's pin-source names, and its permissions",
-    )
-
-
-def _decoded(data: bytes, where: str) -> Secret:
-    if len(data) > MAX_PIN_FILE_SIZE:
-        raise PinNotUsableError(f"{where} is too large to hold a PIN", hint="name the file that holds the PIN alone")
-    line = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
-    text = _utf8(line)
-    if text is None:
-        raise PinNotUsableError(f"{where} is not UTF-8", hint="write the PIN as plain text")
-    return Secret(text)
-
-
-def _utf8(data: bytes) -> str | None:
-    # Returns and does not raise: the decoder's error holds the PIN.
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+        raise unreadable(str(source), error) from error
+    return decoded_pin(data, str(source))

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rolekey.deadline import Deadline
     from rolekey.errors import RolekeyError
     from rolekey.identity import SigningIdentity, open_identity
+    from rolekey.interaction import NoInteraction
     from rolekey.options import Options
-    from rolekey.pins import NoInteraction
     from rolekey.secret import Secret
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
 _HOMES = {
     "Credentials": "credentials",
     "Deadline": "deadline",
-    "NoInteraction": "pins",
+    "NoInteraction": "interaction",
     "Options": "options",
     "RolekeyError": "errors",
     "Secret": "secret",

@@ -14,7 +14,8 @@ from rolekey.certificates import check_end_entity, describe, issuer_chain, read_
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, PinRequiredError
-from rolekey.pins import Interaction, usable_passphrase
+from rolekey.interaction import Interaction
+from rolekey.pins import usable_passphrase
 from rolekey.secret import Secret
 from rolekey.signers.base import Signer
 from rolekey.signers.file import open_file_signer

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from rolekey.errors import PinNotUsableError, PinRequiredError
 from rolekey.pin_files import MAX_PIN_FILE_SIZE, decoded_pin, read_regular_file, unreadable
@@ -21,38 +20,6 @@ from rolekey.secret import Secret
 log = logging.getLogger(__name__)
 # RFC 8089: file:/path, file:///path, file://localhost/path. A relative path or another host is nowhere on this machine.
 _FILE = re.compile(r"file:(?://(?:localhost)?)?(/(?!/).+)", re.DOTALL)
-
-
-class Interaction(Protocol):
-    """A way to ask the person at this machine."""
-
-    def ask(self, question: str) -> Secret | None:
-        """Ask for a secret without echo.
-
-        Args:
-            question: one line, printable.
-
-        Returns:
-            The answer without its line end, or None where nobody can be asked.
-        """
-
-    def remind(self, text: str) -> None:
-        """Tell that something waits for the person, where they can be told; nothing is expected back.
-
-        Args:
-            text: one line, printable.
-        """
-
-
-class NoInteraction:
-    """Nobody is asked or told."""
-
-    def ask(self, question: str) -> Secret | None:  # noqa: ARG002 - nobody hears it
-        """None, always."""
-        return None
-
-    def remind(self, text: str) -> None:
-        """Nobody hears it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, SignerError
 from rolekey.identity import SigningIdentity, checked_certificate
-from rolekey.pins import Interaction
+from rolekey.interaction import Interaction
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.signers.pkcs11 import PKCS11Signer
 from rolekey.token_login import Login, TokenLogin

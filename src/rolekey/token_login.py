@@ -22,9 +22,10 @@ from rolekey.errors import (
     Tries,
     printable,
 )
+from rolekey.interaction import Interaction
 from rolekey.pin_record import Entry, PinRecord, TokenName
 from rolekey.pin_source import FORMS, PinSource
-from rolekey.pins import Interaction, PinReader, state_directory, usable_pin
+from rolekey.pins import PinReader, state_directory, usable_pin
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.tokens.token import PROTECTED, ProtectedAuthentication, Token, TokenSession

@@ -28,7 +28,7 @@ from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import RolekeyError, TokenOperationError
 from rolekey.identity import SigningIdentity, open_identity
-from rolekey.pins import Interaction
+from rolekey.interaction import Interaction
 from rolekey.secret import Secret
 from rolekey.signers.base import HashName
 

@@ -14,8 +14,8 @@ from rolekey.certificates import spki
 from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.identity import open_identity
+from rolekey.interaction import NoInteraction
 from rolekey.options import Options
-from rolekey.pins import NoInteraction
 from rolekey.signers.base import Signer
 from rolekey.signers.file import FileSigner
 from support.pki import make_key

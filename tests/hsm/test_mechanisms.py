@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from rolekey.deadline import Deadline
 from rolekey.errors import UnsupportedKeyError
-from rolekey.pins import NoInteraction
+from rolekey.interaction import NoInteraction
 from rolekey.secret import Secret
 from rolekey.signers.pkcs11 import PKCS11Signer
 from rolekey.tokens.keys import OpenKey

@@ -17,8 +17,8 @@ import pytest
 from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.errors import PinIncorrectError
+from rolekey.interaction import NoInteraction
 from rolekey.options import Options
-from rolekey.pins import NoInteraction
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.token_login import AcceptedPin, TokenLogin

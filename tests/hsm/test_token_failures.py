@@ -11,8 +11,8 @@ from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.errors import AmbiguousMatchError
 from rolekey.identity import open_identity
+from rolekey.interaction import NoInteraction
 from rolekey.options import Options
-from rolekey.pins import NoInteraction
 from support.emulator import running_emulator
 from support.pkcs11_spy import PKCS11Calls
 from support.pki import make_root

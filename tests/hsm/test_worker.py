@@ -14,8 +14,8 @@ from cryptography import x509
 from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.errors import AmbiguousMatchError, DeadlineError, PinIncorrectError, PinRequiredError, TokenOperationError
+from rolekey.interaction import NoInteraction
 from rolekey.options import Options
-from rolekey.pins import NoInteraction
 from rolekey.secret import Secret
 from rolekey.sigv4_x509 import verify_signature
 from rolekey.worker import Worker
@@ -76,7 +76,7 @@ def test_the_parent_loads_no_module(provisioned_token):
         "from rolekey.config import resolve_settings\n"
         "from rolekey.options import Options\n"
         "from rolekey.deadline import Deadline\n"
-        "from rolekey.pins import NoInteraction\n"
+        "from rolekey.interaction import NoInteraction\n"
         "from rolekey.worker import Worker\n"
         f"options = Options(**{ARNS!r}, private_key={uri!r}, pkcs11_lib={str(provisioned_token.module)!r})\n"
         "worker = Worker(NoInteraction())\n"
@@ -156,7 +156,7 @@ def test_the_child_ends_with_its_parent(provisioned_token):
         "from rolekey.config import resolve_settings\n"
         "from rolekey.options import Options\n"
         "from rolekey.deadline import Deadline\n"
-        "from rolekey.pins import NoInteraction\n"
+        "from rolekey.interaction import NoInteraction\n"
         "from rolekey.worker import Worker\n"
         f"options = Options(**{ARNS!r}, private_key={uri!r}, pkcs11_lib={str(provisioned_token.module)!r})\n"
         "worker = Worker(NoInteraction())\n"

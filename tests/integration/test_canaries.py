@@ -32,8 +32,8 @@ from rolekey.emulator.session import TemporaryCredentials
 from rolekey.errors import RolekeyError
 from rolekey.http_server import running, tls_context
 from rolekey.identity import open_identity
+from rolekey.interaction import NoInteraction
 from rolekey.options import Options
-from rolekey.pins import NoInteraction
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.transport import Answer, Route

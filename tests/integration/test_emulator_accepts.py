@@ -9,7 +9,7 @@ from rolekey.config import resolve_settings
 from rolekey.create_session import request_credentials
 from rolekey.deadline import Deadline
 from rolekey.identity import open_identity
-from rolekey.pins import NoInteraction
+from rolekey.interaction import NoInteraction
 from support.emulator import running_emulator
 from support.pki import make_root
 from support.process import rolekey

@@ -11,7 +11,7 @@ from rolekey.deadline import Deadline
 from rolekey.emulator import load
 from rolekey.errors import CreateSessionError
 from rolekey.identity import open_identity
-from rolekey.pins import NoInteraction
+from rolekey.interaction import NoInteraction
 from support.emulator import RunningEmulator, running_emulator
 from support.pki import make_root
 

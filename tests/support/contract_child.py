@@ -20,8 +20,8 @@ from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.errors import PinError, RolekeyError
 from rolekey.identity import SigningIdentity, open_identity
+from rolekey.interaction import NoInteraction
 from rolekey.options import Options
-from rolekey.pins import NoInteraction
 from rolekey.signers.base import HashName
 from rolekey.tokens.modules import load_module
 from support.rig_token import RigToken

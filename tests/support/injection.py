@@ -15,8 +15,8 @@ from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.errors import RolekeyError
 from rolekey.identity import open_identity
+from rolekey.interaction import NoInteraction
 from rolekey.options import Options
-from rolekey.pins import NoInteraction
 from rolekey.sigv4_x509 import verify_signature
 from rolekey.tokens import modules
 from rolekey.tokens.library import _C_FINALIZE

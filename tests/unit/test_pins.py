@@ -10,10 +10,10 @@ import pytest
 
 from rolekey.cli.main import exit_code
 from rolekey.errors import ConfigurationError, PinError, PinNotUsableError, PinRequiredError
+from rolekey.interaction import NoInteraction
 from rolekey.pin_files import MAX_PIN_FILE_SIZE
 from rolekey.pin_source import PinSource
 from rolekey.pins import (
-    NoInteraction,
     Pin,
     PinReader,
     claim_descriptor,

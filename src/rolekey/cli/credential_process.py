@@ -9,8 +9,9 @@ from rolekey.cli.terminal import Terminal, shield_output, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
+from rolekey.interaction import Interaction, NoInteraction
 from rolekey.options import Options
-from rolekey.pins import Interaction, NoInteraction, claim_descriptor
+from rolekey.pins import claim_descriptor
 
 
 @helper_command("credential-process", (*HELPER_FLAGS, *OWN_FLAGS))

@@ -46,9 +46,8 @@ def reopener(module: Module, opened: OpenKey, login: Callable[[Token], TokenSess
     def reopen() -> OpenKey:
         try:
             return _find_again(module, opened, login)
-        except (TokenNotFoundError, PinError):
-            # Starting a module anew brings no card back, and a PIN that is refused now must not be sent again.
-            raise
+        except PinError:
+            raise  # what is refused now must not be sent again
         except SignerError as error:
             log.debug("%s; the module is started anew", error.message)
         module.restart()

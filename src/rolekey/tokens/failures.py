@@ -63,6 +63,7 @@ _PASSING = frozenset(
     {
         codes.DeviceError,
         codes.DeviceRemoved,
+        codes.GeneralError,
         codes.ObjectHandleInvalid,
         codes.KeyHandleInvalid,
         codes.OperationActive,

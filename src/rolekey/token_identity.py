@@ -20,12 +20,12 @@ from rolekey.tokens.keys import OpenKey, reopener
 from rolekey.tokens.matching import (
     CertificateMatch,
     TokenContents,
+    await_tokens,
     certificate_of_key,
     check_public_twin,
     key_token,
     match_certificate,
     match_private_key,
-    matching_tokens,
 )
 from rolekey.tokens.modules import Module, find_module
 from rolekey.tokens.token import Token, TokenSession
@@ -166,7 +166,7 @@ def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[Toke
 
     def search() -> list[TokenContents]:
         shown, failures = [], []
-        for token in matching_tokens(_module(settings, uri), uri):
+        for token in await_tokens(_module(settings, uri), uri):
             try:
                 shown.append(_shown(token))
             except SignerError as error:

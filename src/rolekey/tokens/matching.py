@@ -3,6 +3,7 @@
 Certificate and key find each other by public key first, by CKA_ID next, by CKA_LABEL last.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from rolekey.certificates import describe, is_attestation, is_ca, spki
 from rolekey.errors import AmbiguousMatchError, CertificateError, KeyNotFoundError, TokenNotFoundError
 from rolekey.pkcs11_uri import PKCS11URI
+from rolekey.tokens.holders import card_holder
 from rolekey.tokens.modules import Module
 from rolekey.tokens.objects import TokenCertificate, TokenPrivateKey, TokenPublicKey
 from rolekey.tokens.token import Token, TokenSession
 
 MAX_LISTED = 8
+# How long a program that holds the card is waited for: gpg lets go a few seconds after its last use.
+HOLDER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,31 @@ class CertificateMatch:
 
     contents: TokenContents
     entry: TokenCertificate
+
+
+def await_tokens(module: Module, uri: PKCS11URI, seconds: float = HOLDER_SECONDS) -> list[Token]:
+    """matching_tokens(), with patience while another program holds a card.
+
+    Args:
+        module: the module.
+        uri: selects the tokens.
+        seconds: how long that program is waited for.
+
+    Raises:
+        TokenNotFoundError: none; the hint names the program that may hold the card.
+        ModuleError: as matching_tokens().
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return matching_tokens(module, uri)
+        except TokenNotFoundError as error:
+            holder = card_holder()
+            if holder is None:
+                raise
+            if time.monotonic() >= end:
+                raise TokenNotFoundError(error.message, hint=f"{holder}; {error.hint}") from error
+        time.sleep(0.25)
 
 
 def matching_tokens(module: Module, uri: PKCS11URI) -> list[Token]:

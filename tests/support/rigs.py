@@ -27,17 +27,17 @@ from support.softhsm import PROVISION
 
 # How many tests of each rig must have passed before CI believes that the rig was used. Raise a number with its tests.
 MINIMUM_TESTS = {
-    "softhsm": 280,
-    "pkcs11-spy": 33,
-    "emulator": 120,
+    "softhsm": 500,
+    "pkcs11-spy": 43,
+    "emulator": 130,
     "openssl": 25,
-    "shim": 25,
-    "virtual-card": 40,
-    "opensc": 20,
-    "ykcs11": 20,
-    "nss": 20,
-    "p11-kit": 20,
-    "opencryptoki": 10,
+    "shim": 115,
+    "virtual-card": 90,
+    "opensc": 45,
+    "ykcs11": 45,
+    "nss": 46,
+    "p11-kit": 55,
+    "opencryptoki": 14,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.

@@ -132,11 +132,8 @@ def match_certificate(searched: Sequence[TokenContents], uri: PKCS11URI) -> Cert
     found = [match for match in found if not is_ca(match.entry.certificate)] or found
     found = _once([match for match in found if not is_attestation(match.entry.certificate)] or found)
     if len(found) > 1:
-        raise AmbiguousMatchError(
-            f"{len(found)} certificates match {uri.selector()}",
-            hint=_listed((match.contents.token.uri(match.entry) for match in found), "--certificate"),
-            candidates=tuple(match.contents.token.uri(match.entry) for match in found),
-        )
+        uris = [match.contents.token.uri(match.entry) for match in found]
+        raise _ambiguous(f"certificates match {uri.selector()}", uris, "--certificate")
     return found[0] if found else None
 
 
@@ -162,12 +159,8 @@ def certificate_of_key(contents: TokenContents, key: TokenPrivateKey) -> TokenCe
             hint="name the certificate's file with --certificate FILE, or write it into the token",
         )
     if len(found) > 1:
-        candidates = tuple(contents.token.uri(entry) for entry in found)
-        raise AmbiguousMatchError(
-            f"{len(found)} certificates in token {contents.token} belong to the key {key}",
-            hint=_listed(candidates, "--certificate"),
-            candidates=candidates,
-        )
+        uris = [contents.token.uri(entry) for entry in found]
+        raise _ambiguous(f"certificates in token {contents.token} belong to the key {key}", uris, "--certificate")
     return found[0]
 
 
@@ -210,12 +203,8 @@ def match_private_key(
             hint="name the certificate and the key of one pair",
         )
     if len(fitting) > 1:
-        candidates = tuple(contents.token.uri(key) for key in fitting)
-        raise AmbiguousMatchError(
-            f"{len(fitting)} private keys match {uri.selector()}",
-            hint=_listed(candidates, "--private-key"),
-            candidates=candidates,
-        )
+        uris = [contents.token.uri(key) for key in fitting]
+        raise _ambiguous(f"private keys match {uri.selector()}", uris, "--private-key")
     return fitting[0]
 
 
@@ -277,17 +266,16 @@ def key_token(
         wanted = spki(certificate.public_key())
         found = [c.token for c in tokens if any(spki(p.public_key) == wanted for p in c.public_keys)][:1] or found
     if len(found) > 1:
-        candidates = tuple(token.uri() for token in found)
-        raise AmbiguousMatchError(
-            f"{len(found)} tokens match {uri.selector()}",
-            hint=_listed(candidates, "--private-key"),
-            candidates=candidates,
-        )
+        raise _ambiguous(f"tokens match {uri.selector()}", [token.uri() for token in found], "--private-key")
     return found[0]
 
 
 def _key_type(public_key: PublicKeyTypes) -> str:
     return "RSA" if isinstance(public_key, rsa.RSAPublicKey) else "EC"
+
+
+def _ambiguous(what: str, uris: Sequence[str], option: str) -> AmbiguousMatchError:
+    return AmbiguousMatchError(f"{len(uris)} {what}", hint=_listed(uris, option), candidates=tuple(uris))
 
 
 def _listed(uris: Iterable[str], option: str) -> str:

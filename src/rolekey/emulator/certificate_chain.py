@@ -64,9 +64,17 @@ def chain(header: str | None) -> tuple[Certificate, ...]:
 
 def _decode(text: str, header: str) -> Certificate:
     try:
-        return read_certificate(base64.b64decode(text.encode("ascii"), validate=True))
+        return read_certificate(_from_base64(text))
     except (binascii.Error, UnicodeEncodeError, MalformedCertificateError) as error:
         raise Refusal(Reason.MALFORMED_CERTIFICATE, str(error), header=header) from error
+
+
+def _from_base64(text: str) -> bytes:
+    data = base64.b64decode(text.encode("ascii"), validate=True)
+    # Padding that is not needed, and bits that are not used, are let through by the decoder.
+    if base64.b64encode(data).decode("ascii") != text:
+        raise binascii.Error("not the one encoding of its bytes")
+    return data
 
 
 def check_trust(leaf: Certificate, sent: Sequence[Certificate], anchor: TrustAnchor, now: datetime) -> None:

@@ -1,20 +1,43 @@
-"""The process's entry: ``rolekey`` and ``python -m rolekey``."""
+"""The process's entry: ``rolekey`` and ``python -m rolekey``. The answer that is known comes first, then the CLI."""
 
 import os
 import sys
-import threading
-from typing import NoReturn
+
+from rolekey.cached_answer import find_answer
+
+TYPE_CHECKING = False  # typing is slow to import
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def main() -> "NoReturn":
+    """Print the answer if it is known; else run the command line; end the process with the exit code."""
+    answer = find_answer(sys.argv[1:], os.environ)
+    if answer is not None:
+        _print(answer)
+        os._exit(0)  # nothing is open, and the interpreter takes its time to end
+    _run()
+
+
+def _print(answer: bytes) -> None:
+    rest = memoryview(answer)
+    try:
+        while rest:
+            rest = rest[os.write(1, rest) :]
+    except OSError:
+        os._exit(74)  # EX_IOERR: whoever asked is gone, or the disk is full; stderr belongs to them, too
 
 
 def _ignore(*_complaint: object) -> None:
     """What a destructor complains about (python-pkcs11's, of a search that could not be ended) is nobody's business."""
 
 
-def main() -> NoReturn:
-    """Run the command line and end the process with its exit code."""
+def _run() -> "NoReturn":
+    import threading  # noqa: PLC0415 - not for an answer that is known
+
     # Cython takes both ways. What is raised in the main thread ends in run().
     sys.unraisablehook = sys.excepthook = _ignore
-    from rolekey.cli.main import run  # noqa: PLC0415 - the entry itself imports nothing heavy
+    from rolekey.cli.main import run  # noqa: PLC0415 - as above
 
     code = run()
     if threading.active_count() > 1:

@@ -1,14 +1,20 @@
 """One deadline for everything that a command waits for: token, network, retries."""
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from rolekey.errors import DeadlineError
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+# A person at a terminal or window, and the longest that an SDK waits for one; the Rust SDK gives up after 5 s.
+ATTENDED_SECONDS = 50.0
+UNATTENDED_SECONDS = 4.5
 
 
 class Deadline:
@@ -23,6 +29,29 @@ class Deadline:
         self.seconds = seconds
         self._clock = clock
         self._end = clock() + seconds
+        self._may_grow = False
+
+    @classmethod
+    def of(cls, seconds: float | None, *, attended: bool) -> Self:
+        """The deadline of one command.
+
+        Args:
+            seconds: what the user allows, or None.
+            attended: somebody can be asked. Otherwise the default is what the most impatient SDK waits, until
+                expect_person() says more.
+        """
+        if seconds is not None:
+            return cls(seconds)
+        deadline = cls(ATTENDED_SECONDS if attended else UNATTENDED_SECONDS)
+        deadline._may_grow = True
+        return deadline
+
+    def expect_person(self) -> None:
+        """A person may have to do something (touch a token, use its PIN pad): a default deadline grows to theirs."""
+        if self._may_grow and self.seconds < ATTENDED_SECONDS:
+            log.debug("deadline: %g s, since the token may want to be touched", ATTENDED_SECONDS)
+            self._end += ATTENDED_SECONDS - self.seconds
+            self.seconds = ATTENDED_SECONDS
 
     def remaining(self) -> float:
         """Seconds left; 0.0 when it has passed."""

@@ -78,7 +78,7 @@ class PinReader:
             if uri.pin_value is not None:
                 return Pin(uri.pin_value, PinSource("pin-value"))
             if uri.pin_source is not None:
-                return _read_file(_path_of(uri.pin_source), group_readable=self._group_readable)
+                return _read_file(pin_source_path(uri.pin_source), group_readable=self._group_readable)
         return None
 
     def _from_source(self, source: PinSource) -> Pin | None:
@@ -181,7 +181,12 @@ def state_directory(environment: Mapping[str, str] | None = None) -> Path | None
     return Path(home, ".local", "state", "rolekey") if Path(home).is_absolute() else None
 
 
-def _path_of(pin_source: str) -> str:
+def pin_source_path(pin_source: str) -> str:
+    """The path in a URI's ``pin-source``.
+
+    Raises:
+        PinRequiredError: it names no file of this machine.
+    """
     match = _FILE.fullmatch(pin_source)
     if match is None:
         raise PinRequiredError(

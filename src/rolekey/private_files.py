@@ -37,7 +37,7 @@ def take_lock(path: Path, deadline: Deadline, others: str) -> int:
         try:
             check_ours(path, os.fstat(descriptor))
             _wait_for_lock(descriptor, deadline, others)
-            if _is_still(path, descriptor):
+            if is_still(path, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -77,11 +77,17 @@ def replace_private_file(path: Path, content: bytes) -> None:
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    with open(os.open(new, flags, 0o600), "wb") as file:  # noqa: PTH123 - a descriptor
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    descriptor = os.open(new, flags, 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()
+        raise
 
 
 def make_directory(path: Path) -> None:
@@ -140,7 +146,13 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _is_still(path: Path, descriptor: int) -> bool:
+def is_still(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one that a path names now.
+
+    Args:
+        path: the path.
+        descriptor: of the open file.
+    """
     with suppress(FileNotFoundError):
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
     return False

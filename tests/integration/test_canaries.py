@@ -607,7 +607,7 @@ def test_the_library_keeps_its_secrets(case, world, monkeypatch):
 def credentials_for(options: Options) -> Credentials:
     """What a program does."""
     settings = resolve_settings(options, os.environ)
-    deadline = Deadline(settings.timeout)
+    deadline = Deadline.of(settings.timeout, attended=False)
     with open_identity(settings, NoInteraction(), deadline) as identity:
         for value in (settings, identity, vars(identity)):
             assert_shows_nothing(value)

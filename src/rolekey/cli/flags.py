@@ -15,7 +15,7 @@ from typing import Any, Literal
 import click
 
 from rolekey.errors import ConfigurationError
-from rolekey.options import DEFAULT_SESSION_DURATION, DEFAULT_TIMEOUT
+from rolekey.options import DEFAULT_SESSION_DURATION
 from rolekey.pkcs11_uri import redact_pin_value
 from rolekey.secret import Secret
 
@@ -76,8 +76,9 @@ OWN_FLAGS = (
     Flag("--pin-source", "text", "Where the token's PIN is: file:PATH, fd:N, env:NAME, systemd:NAME, prompt or none."),
     Flag("--pin-file-group-readable", "boolean", "A PIN's file may be readable by its group."),
     Flag("--use-last-try", "boolean", "Send a PIN even if the token locks when it is wrong."),
-    Flag("--timeout", "seconds", "Seconds for everything: token, network, retries.", DEFAULT_TIMEOUT),
+    Flag("--timeout", "seconds", "Seconds for everything: token, network, retries.  [default: 50, or 4.5 unattended]"),
 )
+NO_CACHE = Flag("--no-cache", "boolean", "Ask for new credentials, and keep nothing of them.")
 # Pairs that the official helper refuses when both are given, whatever their values.
 EXCLUSIONS = (
     ("--certificate", "--cert-selector"),

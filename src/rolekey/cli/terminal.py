@@ -63,6 +63,11 @@ class Terminal:
                 )
 
 
+def can_ask() -> bool:
+    """Whether there is somebody who can be asked: a terminal, or a display with a pinentry."""
+    return _has_terminal() or pinentry_program(os.environ) is not None
+
+
 def _has_terminal() -> bool:
     if os.name == "nt":
         return sys.stdin is not None and sys.stdin.isatty()

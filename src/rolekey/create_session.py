@@ -17,7 +17,7 @@ from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
 from rolekey.errors import CreateSessionError, MalformedResponseError, ServiceError, TransportError, printable
 from rolekey.identity import SigningIdentity
-from rolekey.transport import Answer, Opening, PermanentTransportError, Post, Route, open_ahead, send
+from rolekey.transport import Answer, Opening, PermanentTransportError, Post, Route, send
 
 log = logging.getLogger(__name__)
 
@@ -56,20 +56,6 @@ _FIELDS = ("accessKeyId", "secretAccessKey", "sessionToken")
 _DEFAULT_HINT = "the message is the service's own; run with --debug for what was sent"
 
 
-def open_connection(settings: Settings, deadline: Deadline) -> Opening | None:
-    """Begin to connect to the service, while the key is looked for.
-
-    Args:
-        settings: endpoint, TLS and proxy.
-        deadline: for it.
-    """
-    return open_ahead(str(settings.endpoint), _route(settings), deadline)
-
-
-def _route(settings: Settings) -> Route:
-    return Route(settings.verify_tls, settings.ca_bundle, settings.proxy)
-
-
 def request_credentials(
     settings: Settings,
     identity: SigningIdentity,
@@ -88,7 +74,7 @@ def request_credentials(
         settings: ARNs, region, endpoint, duration.
         identity: signs.
         deadline: for the signature, the network and the retries together.
-        opening: from open_connection(), for the first attempt.
+        opening: from transport.open_ahead(), for the first attempt.
         clock: the current time, aware.
         sleep: waits for a number of seconds.
 
@@ -105,7 +91,7 @@ def request_credentials(
         pause = random.uniform(0, 2**attempt)  # noqa: S311 - spreads retries, protects nothing
         failure: ServiceError
         try:
-            answer = send(request, _route(settings), deadline, opening)
+            answer = send(request, Route.of(settings), deadline, opening)
         except PermanentTransportError:
             raise
         except TransportError as error:

@@ -58,11 +58,14 @@ def _cached(settings: Settings) -> tuple[Cache | None, Question | None]:
 
 def _fetch(settings: Settings, interaction: Interaction, deadline: Deadline) -> Answer:
     """One identity, one signature, one set of credentials."""
-    from rolekey.create_session import open_connection, request_credentials  # noqa: PLC0415 - slow; not for a wrong option or a hit
-    from rolekey.identity import open_identity  # noqa: PLC0415 - as above
-    from rolekey.vend.process import credential_process_json  # noqa: PLC0415 - as above
+    # Slow to import; not for a wrong option or a hit. While the rest is imported, the connection is made.
+    from rolekey.transport import Route, open_ahead  # noqa: PLC0415
 
-    opening = open_connection(settings, deadline)
+    opening = open_ahead(str(settings.endpoint), Route.of(settings), deadline)
+    from rolekey.create_session import request_credentials  # noqa: PLC0415
+    from rolekey.identity import open_identity  # noqa: PLC0415
+    from rolekey.vend.process import credential_process_json  # noqa: PLC0415
+
     with open_identity(settings, interaction, deadline) as identity:
         credentials = request_credentials(settings, identity, deadline, opening=opening)
     output = f"{credential_process_json(credentials)}\n".encode("ascii")

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
+from rolekey.config import Settings
 from rolekey.errors import MalformedResponseError, TransportError
 from rolekey.secret import Secret
 
@@ -57,6 +59,11 @@ class Route:
     verify_tls: bool = True
     ca_bundle: Path | None = None
     proxy: Secret | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The one that the settings say."""
+        return cls(settings.verify_tls, settings.ca_bundle, settings.proxy)
 
 
 class PermanentTransportError(TransportError):

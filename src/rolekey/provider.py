@@ -1,0 +1,205 @@
+"""Credentials that stay fresh in a process that lives long.
+
+One thread asks for new ones in good time, one request at a time; everybody else takes what is there, which is replaced
+whole. What is there is handed out until it really expires, however often a refresh fails, and not a moment longer.
+
+Time is the time of day: a laptop that slept for an hour finds its credentials an hour older. Nothing is asked of a
+monotonic clock, and a clock that was set back makes a refresh due.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from rolekey.credentials import Credentials
+from rolekey.errors import RolekeyError
+from rolekey.schedule import SHORTEST_PAUSE, mandatory_window, seconds_to_refresh, seconds_to_retry
+
+log = logging.getLogger(__name__)
+
+# How long the thread sleeps at most before it looks at the clock: that long a laptop that woke up is served old ones.
+LONGEST_SLEEP = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one CreateSession gave.
+
+    Args:
+        credentials: the credentials.
+        certificate_expires: when the certificate expires that was used, aware; None where that is not known.
+    """
+
+    credentials: Credentials
+    certificate_expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderMetrics:
+    """How a Provider has fared.
+
+    Args:
+        expires: when the credentials expire, in seconds since 1970; None where there are none.
+        certificate_expires: when the certificate expires, as above.
+        refreshes: CreateSessions that gave credentials.
+        failures: those that did not.
+        seconds: how long the last one took.
+        last_success: when the last one that gave credentials ended, in seconds since 1970; None where none did.
+    """
+
+    expires: float | None
+    certificate_expires: float | None
+    refreshes: int
+    failures: int
+    seconds: float
+    last_success: float | None
+
+
+class Provider:
+    """Keeps one role's credentials fresh.
+
+    Args:
+        fetch: finds certificate and key anew, signs once, and asks for credentials once; raises RolekeyError.
+        clock: the time of day, in seconds.
+        chance: a number from 0 to 1, anew at each call.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], Fetched],
+        *,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._chance = chance
+        self._flight = threading.Lock()
+        self._wake = threading.Event()
+        self._stopped = False
+        # Replaced whole, so that a reader needs no lock.
+        self._fetched: Fetched | None = None
+        self._obtained = 0.0
+        self._due = 0.0
+        self._failure: RolekeyError | None = None
+        self._failures_in_a_row = 0
+        self._metrics = ProviderMetrics(None, None, 0, 0, 0.0, None)
+
+    def current(self) -> Credentials | None:
+        """The credentials, if they have not expired; never waits, and wakes the thread where there is need."""
+        fetched = self._fetched
+        if fetched is not None and fetched.credentials.expiration.timestamp() > self._clock():
+            return fetched.credentials
+        if self._is_due():
+            self._wake.set()
+        return None
+
+    def failure(self) -> RolekeyError | None:
+        """Why the last CreateSession gave nothing; None after one that did."""
+        return self._failure
+
+    def metrics(self) -> ProviderMetrics:
+        """How it has fared so far."""
+        return self._metrics
+
+    def refresh(self) -> Credentials:
+        """Ask for new credentials now; while somebody else is asking, wait for what they get.
+
+        Raises:
+            RolekeyError: as fetch() does. What was there stays.
+        """
+        seen = self._metrics
+        with self._flight:
+            if self._metrics is seen:
+                self._ask()
+            if self._failure is not None:
+                raise self._failure
+            assert self._fetched is not None  # noqa: S101 - no failure
+            return self._fetched.credentials
+
+    def tick(self) -> float:
+        """Ask for new credentials if that is due.
+
+        Returns:
+            Seconds after which it is to be called again at the latest.
+        """
+        if self._is_due():
+            with self._flight:
+                if self._is_due():
+                    self._ask()
+        return min(max(0.0, self._due - self._clock()), LONGEST_SLEEP)
+
+    def run(self) -> None:
+        """Keep them fresh until stop(); for a thread of its own."""
+        while not self._stopped:
+            self._wake.wait(self.tick())
+            self._wake.clear()
+
+    def stop(self) -> None:
+        """Make run() return; what is under way there is not waited for."""
+        self._stopped = True
+        self._wake.set()
+
+    def _is_due(self) -> bool:
+        now = self._clock()
+        return now >= self._due or now < self._obtained
+
+    def _ask(self) -> None:
+        """One CreateSession, and when the next one is due; the flight's lock is held."""
+        began = self._clock()
+        try:
+            fetched = self._fetch()
+        except RolekeyError as error:
+            self._note_failure(error, began)
+            return
+        except Exception as error:  # noqa: BLE001 - a refresher lives on; the text is left out, it may hold anything
+            bug = RolekeyError(f"internal error: {type(error).__name__}", hint="this is a bug in rolekey: report it")
+            self._note_failure(bug, began)
+            return
+        now = self._clock()
+        life = fetched.credentials.expiration.timestamp() - now
+        self._fetched, self._obtained = fetched, now
+        self._due = now + seconds_to_refresh(life, self._chance())
+        self._failure, self._failures_in_a_row = None, 0
+        before = self._metrics
+        until = fetched.certificate_expires
+        self._metrics = ProviderMetrics(
+            expires=fetched.credentials.expiration.timestamp(),
+            certificate_expires=until.timestamp() if until else None,
+            refreshes=before.refreshes + 1,
+            failures=before.failures,
+            seconds=max(0.0, now - began),
+            last_success=now,
+        )
+
+    def _note_failure(self, error: RolekeyError, began: float) -> None:
+        now = self._clock()
+        log.warning("no new credentials: %s", error.message)
+        self._failure = error
+        self._failures_in_a_row += 1
+        self._obtained = min(self._obtained, now)
+        self._due = now + self._pause(now)
+        before = self._metrics
+        self._metrics = ProviderMetrics(
+            before.expires,
+            before.certificate_expires,
+            before.refreshes,
+            before.failures + 1,
+            max(0.0, now - began),
+            before.last_success,
+        )
+
+    def _pause(self, now: float) -> float:
+        pause = seconds_to_retry(self._failures_in_a_row, self._chance())
+        if self._fetched is None:
+            return pause
+        expires = self._fetched.credentials.expiration.timestamp()
+        left = expires - now
+        if 0 < left <= mandatory_window(expires - self._obtained):
+            # Time is short: at least some attempts must still fit.
+            return max(SHORTEST_PAUSE, min(pause, left / 4))
+        return pause

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rolekey.errors import ConfigurationError, ListenError, MissingExtraError
 
 if TYPE_CHECKING:
-    from rolekey.http_protocol import GuardedServer
+    from rolekey.http_protocol.asgi import GuardedServer
 
 ASGIApplication = Callable[
     [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
@@ -175,7 +175,7 @@ class HTTPServer:
 
 def _make_server(app: ASGIApplication, limits: Limits, tls: ssl.SSLContext | None) -> "GuardedServer":
     try:
-        from rolekey.http_protocol import make_server  # noqa: PLC0415 - uvicorn and httptools are an extra
+        from rolekey.http_protocol.asgi import make_server  # noqa: PLC0415 - uvicorn and httptools are an extra
     except ImportError as error:
         raise MissingExtraError(
             f"the local HTTP server needs a package that is not installed: {error.name or error}",

@@ -449,7 +449,7 @@ def test_a_signal_stops_the_blocking_server(number):
 
 def test_a_missing_extra_is_named(monkeypatch):
     """Without uvicorn the error says what to install; importing the module needs neither package."""
-    for name in ("rolekey.http_protocol", "uvicorn", "httptools"):
+    for name in ("rolekey.http_protocol.asgi", "uvicorn", "httptools"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(MissingExtraError) as caught:

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol"),
     ("pin_files", "pin_source", "private_files"),
     ("pkcs11_uri_syntax",),
-    ("interaction",),
+    ("interaction", "schedule"),
     ("secret", "deadline"),
     ("errors", "_version"),
 )

@@ -1,32 +1,33 @@
-"""A small HTTP/1.1 server for ASGI applications: uvicorn and httptools behind limits of our own (ASGI 3.0, RFC 9112).
+"""Two small HTTP/1.1 servers behind limits of our own (RFC 9112), which bound the time, the bytes and the number of
+connections that a stranger can take.
 
-uvicorn keeps a connection whose headers never end, and everything that was sent on it, for as long as the client likes.
-The limits here bound the time, the bytes and the number of connections that a stranger can take.
+`HTTPServer` runs an ASGI application (ASGI 3.0) on uvicorn, which by itself keeps a connection whose headers never end,
+and everything that was sent on it, for as long as the client likes. `ResponderServer` calls plain functions that answer
+at once, and does without uvicorn.
 
 uvicorn and httptools belong to the extra ``server`` and are imported when a server is made, not before.
 """
 
 import contextlib
-import os
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolekey.errors import ConfigurationError, ListenError, MissingExtraError
+from rolekey.errors import ConfigurationError, MissingExtraError
+from rolekey.http_protocol.addresses import bind, url_of
+from rolekey.http_protocol.messages import Responder
 
 if TYPE_CHECKING:
     from rolekey.http_protocol.asgi import GuardedServer
+    from rolekey.http_protocol.responder_server import ResponderLoop
 
 ASGIApplication = Callable[
     [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
 ]
-
-_MAXIMUM_PORT = 65535
-_BACKLOG = 1024  # connections that the kernel holds until they are accepted
 
 
 @dataclass(frozen=True)
@@ -50,51 +51,6 @@ class Limits:
     body_seconds: float = 20.0
     idle_seconds: float = 30.0
     connections: int = 512
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening TCP socket.
-
-    Args:
-        host: an address or name of this machine.
-        port: 0 to 65535; 0 takes any free port.
-
-    Returns:
-        The socket; clients may connect to it from now on.
-
-    Raises:
-        ListenError: the address is not this machine's, is in use, or may not be used.
-    """
-    if not 0 <= port <= _MAXIMUM_PORT:
-        # getaddrinfo would take it modulo 65536.
-        raise _listen_error(host, port, ValueError("not a port number"))
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise _listen_error(host, port, error) from error
-    try:
-        if os.name == "posix":
-            # Elsewhere this option lets two servers share a port.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise _listen_error(host, port, error) from error
-    return listener
-
-
-def _listen_error(host: str, port: int, error: Exception) -> ListenError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    hint = "choose another address or port (port 0 takes any free one)"
-    if isinstance(error, PermissionError):
-        hint = "choose a port above 1023, or 0 for any free one"
-    elif isinstance(error, socket.gaierror):
-        hint = "name an address of this machine, such as 127.0.0.1"
-    return ListenError(f"cannot listen on {host} port {port}: {reason}", hint=hint)
 
 
 def tls_context(certificate_file: Path, key_file: Path | None) -> ssl.SSLContext:
@@ -155,7 +111,7 @@ class HTTPServer:
         #: The port that is listened on.
         self.port: int = self._socket.getsockname()[1]
         #: The base URL, without a final slash.
-        self.url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self.url = url_of(host, self.port, tls=tls is not None)
 
     def run(self) -> None:
         """Serve until `stop`, or, in the main thread, until SIGINT or SIGTERM; requests under way are finished."""
@@ -177,11 +133,15 @@ def _make_server(app: ASGIApplication, limits: Limits, tls: ssl.SSLContext | Non
     try:
         from rolekey.http_protocol.asgi import make_server  # noqa: PLC0415 - uvicorn and httptools are an extra
     except ImportError as error:
-        raise MissingExtraError(
-            f"the local HTTP server needs a package that is not installed: {error.name or error}",
-            hint="pip install 'rolekey[server]'",
-        ) from error
+        raise _missing(error) from error
     return make_server(app, limits, tls)
+
+
+def _missing(error: ImportError) -> MissingExtraError:
+    return MissingExtraError(
+        f"the local HTTP server needs a package that is not installed: {error.name or error}",
+        hint="pip install 'rolekey[server]'",
+    )
 
 
 @contextlib.contextmanager
@@ -217,3 +177,64 @@ def running(
     finally:
         server.stop()
         thread.join()
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A socket that is listening, and what answers there.
+
+    Args:
+        socket: from bind(), bind_loopback() or systemd; it is closed when the server stops.
+        respond: answers a request, at once.
+        limits: what one client may take; the number of connections is this listener's.
+        tls: the TLS settings, None for plain HTTP.
+    """
+
+    socket: socket.socket
+    respond: Responder
+    limits: Limits
+    tls: ssl.SSLContext | None = None
+
+
+class ResponderServer:
+    """Plain functions on any number of sockets, in one thread.
+
+    Args:
+        listeners: the sockets and functions.
+
+    Raises:
+        MissingExtraError: httptools is not installed.
+    """
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._loop = _make_loop(listeners)
+        self._listeners = tuple(listeners)
+
+    def run(self, on_hangup: Callable[[], None] | None = None) -> None:
+        """Serve until `stop`, or, in the main thread, until SIGINT or SIGTERM; what has been asked is answered.
+
+        Args:
+            on_hangup: is called, between two requests, after each SIGHUP in the main thread; it may not raise. Without
+                it SIGHUP does what it does.
+        """
+        try:
+            self._loop.run(on_hangup)
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """Make `run` return soon. May be called from any thread, and before `run`."""
+        self._loop.should_exit = True
+
+    def close(self) -> None:
+        """Give the addresses back when `run` is not called."""
+        for listener in self._listeners:
+            listener.socket.close()
+
+
+def _make_loop(listeners: Sequence[Listener]) -> "ResponderLoop":
+    try:
+        from rolekey.http_protocol.responder_server import ResponderLoop  # noqa: PLC0415 - httptools is an extra
+    except ImportError as error:
+        raise _missing(error) from error
+    return ResponderLoop(listeners)

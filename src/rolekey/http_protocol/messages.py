@@ -35,7 +35,7 @@ class Request:
     Args:
         method: in capitals.
         path: of the target, without the query, %-escapes as they came.
-        host: what the target or else the header Host names; None where neither does.
+        host: what the target or else the header Host names.
         headers: values by name in lower case; those of one name are joined with ``, ``.
         connection: what it came on.
     """
@@ -43,7 +43,7 @@ class Request:
     __slots__ = ("connection", "headers", "host", "method", "path")
 
     def __init__(
-        self, method: bytes, path: bytes, host: bytes | None, headers: dict[bytes, bytes], connection: Connection
+        self, method: bytes, path: bytes, host: bytes, headers: dict[bytes, bytes], connection: Connection
     ) -> None:
         self.method = method
         self.path = path
@@ -82,7 +82,16 @@ def closing(whole: bytes) -> bytes:
     return whole.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
 
 
-def split_target(target: bytes, host: bytes | None) -> tuple[bytes, bytes | None] | None:
+def without_body(whole: bytes) -> bytes:
+    """What is sent of an answer when the request's method is HEAD.
+
+    Args:
+        whole: from answer().
+    """
+    return whole[: whole.index(b"\r\n\r\n") + 4]
+
+
+def split_target(target: bytes, host: bytes | None) -> tuple[bytes, bytes] | None:
     """The path and the host that a request means (RFC 9112, 3.2).
 
     Args:
@@ -91,7 +100,7 @@ def split_target(target: bytes, host: bytes | None) -> tuple[bytes, bytes | None
 
     Returns:
         The path without the query, and the host: that of an absolute target, else the header's. None where the target
-        is of neither form.
+        is of neither form, or no host or more than one is named.
     """
     if not target.startswith(b"/"):
         scheme, found, rest = target.partition(b"://")
@@ -99,4 +108,6 @@ def split_target(target: bytes, host: bytes | None) -> tuple[bytes, bytes | None
             return None
         host, slash, path = rest.partition(b"/")
         target = slash + path if slash else b"/"
+    if not host or b"," in host:  # a comma stands between two headers
+        return None
     return target.partition(b"?")[0], host

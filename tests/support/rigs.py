@@ -20,16 +20,18 @@ import pytest
 
 from support import opencryptoki_rig, pcscd
 from support.card_rig import find_opensc, find_ykcs11
+from support.mounts import can_mount
 from support.nss_rig import find_nss
 from support.p11_kit_rig import find_p11_kit
 from support.pkcs11_shim import can_compile
 from support.softhsm import PROVISION
+from support.strace import can_trace
 
 # How many tests of each rig must have passed before CI believes that the rig was used. Raise a number with its tests.
 MINIMUM_TESTS = {
     "softhsm": 500,
     "pkcs11-spy": 43,
-    "emulator": 130,
+    "emulator": 155,
     "openssl": 25,
     "shim": 115,
     "virtual-card": 90,
@@ -38,6 +40,9 @@ MINIMUM_TESTS = {
     "nss": 46,
     "p11-kit": 55,
     "opencryptoki": 14,
+    "strace": 5,
+    "tmpfs": 3,
+    "root": 2,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -109,6 +114,9 @@ RIGS = {
         Rig("nss", lambda: find_nss() is not None, "apt-get install libnss3 libnss3-tools"),
         Rig("p11-kit", lambda: find_p11_kit() is not None, "apt-get install p11-kit p11-kit-modules"),
         Rig("opencryptoki", opencryptoki_rig.can_run, "apt-get install opencryptoki opensc; only root can run it"),
+        Rig("strace", can_trace, "apt-get install strace, and allow ptrace"),
+        Rig("tmpfs", can_mount, "allow mount namespaces"),
+        Rig("root", lambda: os.geteuid() == 0, "run the tests as root"),
     )
 }
 

@@ -102,7 +102,7 @@ def request_credentials(
             if answer.status in range(200, 300):
                 return _credentials(settings, answer, clock())
             failure = refusal = _refusal(answer, clock())
-            if not _is_passing(refusal):
+            if not is_passing(refusal):
                 raise failure
         # Asked after the attempt, which may have taken long.
         is_young = clock() + timedelta(seconds=pause) < signed_at + MAX_REQUEST_AGE
@@ -188,7 +188,12 @@ def _skew(answer: Answer, now: datetime) -> str | None:
     return f"{seconds} s {'ahead of' if skew > timedelta() else 'behind'} the service's"
 
 
-def _is_passing(refusal: CreateSessionError) -> bool:
+def is_passing(refusal: CreateSessionError) -> bool:
+    """Whether the service was only too busy.
+
+    Args:
+        refusal: what it said.
+    """
     return refusal.status in _RETRIED_STATUSES or refusal.code.startswith(_RETRIED_CODES)
 
 

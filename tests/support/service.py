@@ -114,6 +114,14 @@ class ScriptedService(Listener):
         #: What was received, in order.
         self.requests: list[RawRequest] = []
 
+    def follow(self, *script: Step) -> None:
+        """Go over to another script, for all connections from now on.
+
+        Args:
+            script: its steps.
+        """
+        self._scripts = (script,)
+
     @property
     def url(self) -> str:
         """The base URL, without a final slash."""

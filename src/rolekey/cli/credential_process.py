@@ -9,12 +9,12 @@ from typing import Any
 from rolekey.cache import Answer, Cache
 from rolekey.cache_question import Question, question_of
 from rolekey.cached_answer import cache_directory
+from rolekey.cli.fetching import fetch_credentials, options_from
 from rolekey.cli.flags import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, helper_command
 from rolekey.cli.terminal import Terminal, can_ask, shield_output, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
 from rolekey.deadline import Deadline
 from rolekey.interaction import Interaction, NoInteraction
-from rolekey.options import Options
 from rolekey.pins import claim_descriptor
 
 log = logging.getLogger(__name__)
@@ -58,41 +58,8 @@ def _cached(settings: Settings) -> tuple[Cache | None, Question | None]:
 
 def _fetch(settings: Settings, interaction: Interaction, deadline: Deadline) -> Answer:
     """One identity, one signature, one set of credentials."""
-    # Slow to import; not for a wrong option or a hit. While the rest is imported, the connection is made.
-    from rolekey.transport import Route, open_ahead  # noqa: PLC0415
+    credentials = fetch_credentials(settings, interaction, deadline)
+    from rolekey.vend.process import credential_process_json  # noqa: PLC0415 - not for a wrong option or a hit
 
-    opening = open_ahead(str(settings.endpoint), Route.of(settings), deadline)
-    from rolekey.create_session import request_credentials  # noqa: PLC0415
-    from rolekey.identity import open_identity  # noqa: PLC0415
-    from rolekey.vend.process import credential_process_json  # noqa: PLC0415
-
-    with open_identity(settings, interaction, deadline) as identity:
-        credentials = request_credentials(settings, identity, deadline, opening=opening)
     output = f"{credential_process_json(credentials)}\n".encode("ascii")
     return Answer(output, int(credentials.expiration.timestamp()), credentials.access_key_id)
-
-
-def options_from(values: dict[str, Any]) -> Options:
-    """The Options that a command line's values are."""
-    return Options(
-        trust_anchor_arn=values["trust_anchor_arn"],
-        profile_arn=values["profile_arn"],
-        role_arn=values["role_arn"],
-        certificate=values["certificate"],
-        private_key=values["private_key"],
-        intermediates=values["intermediates"],
-        session_duration=values["session_duration"],
-        role_session_name=values["role_session_name"],
-        region=values["region"],
-        endpoint=values["endpoint"],
-        pkcs11_lib=values["pkcs11_lib"],
-        pkcs8_password=values["pkcs8_password"],
-        pin_source=values["pin_source"],
-        pin_file_group_readable=bool(values["pin_file_group_readable"]),
-        pkcs11_init_args=values["pkcs11_init_args"],
-        use_last_try=bool(values["use_last_try"]),
-        verify_tls=not values["no_verify_ssl"],
-        use_fips_endpoint=values["use_fips_endpoint"],
-        use_dualstack_endpoint=values["use_dualstack_endpoint"],
-        timeout=values["timeout"],
-    )

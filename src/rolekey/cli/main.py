@@ -15,6 +15,7 @@ COMMANDS = {
     "credential-process": ("credential_process", "credential_process", "Print temporary credentials for an SDK."),
     "emulator": ("emulator", "emulator", "Run a local IAM Roles Anywhere for trying and testing."),
     "pin": ("pin", "pin", "List or forget PIN sources that a token refused."),
+    "update": ("update", "update", "Keep temporary credentials in the shared credentials file."),
     "version": ("version", "version", "Print the version."),
 }
 # The most special class that an error is an instance of decides.
@@ -84,21 +85,21 @@ def run(args: Sequence[str] | None = None) -> int:
     try:
         result = cli.main(args=list(args) if args is not None else None, prog_name="rolekey", standalone_mode=False)
     except errors.RolekeyError as error:
-        _report(error.message, error.hint)
+        report(error.message, error.hint)
         return exit_code(error)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "rolekey"
-        _report(error.format_message().rstrip("."), f"`{command} --help` lists the options and commands")
+        report(error.format_message().rstrip("."), f"`{command} --help` lists the options and commands")
         return EXIT_CODES[errors.ConfigurationError]
     except click.ClickException as error:
-        _report(error.format_message().rstrip("."), "check the option's value")
+        report(error.format_message().rstrip("."), "check the option's value")
         return EXIT_CODES[errors.ConfigurationError]
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback in front of a user is a bug
         where = traceback.extract_tb(error.__traceback__)[-1]
         # The error's own text is left out: it may hold anything.
-        _report(
+        report(
             f"internal error: {type(error).__name__} in {where.filename}, line {where.lineno}",
             "this is a bug in rolekey: please report it with this line and the output of `rolekey version`",
         )
@@ -106,13 +107,20 @@ def run(args: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _report(message: str, hint: str) -> None:
+def report(message: str, hint: str, *, kind: str = "error") -> None:
+    """Say on stderr what failed, in one line, and what can be done, in another.
+
+    Args:
+        message: the cause.
+        hint: the remedy.
+        kind: what the first line begins with.
+    """
     from rolekey.pkcs11_uri import redact_pin_value  # noqa: PLC0415 - slow to import; not for a command that succeeds
 
     # A URI in the wrong place is quoted by whoever stumbles over it, click among them.
     lines = (
         f"rolekey: {kind}: {errors.printable(redact_pin_value(text))}\n"
-        for kind, text in (("error", message), ("hint", hint))
+        for kind, text in ((kind, message), ("hint", hint))
     )
     sys.stderr.write("".join(lines))
     sys.stderr.flush()

@@ -1,0 +1,57 @@
+"""From a command line to credentials: what the commands that ask the service have in common."""
+
+from typing import Any
+
+from rolekey.config import Settings
+from rolekey.credentials import Credentials
+from rolekey.deadline import Deadline
+from rolekey.interaction import Interaction
+from rolekey.options import Options
+
+
+def fetch_credentials(settings: Settings, interaction: Interaction, deadline: Deadline) -> Credentials:
+    """One identity, one signature, one set of credentials.
+
+    Args:
+        settings: what is asked, of whom, with which key.
+        interaction: asks for a PIN or passphrase that no source gives.
+        deadline: for all of it.
+
+    Raises:
+        RolekeyError: as open_identity() and request_credentials() say.
+    """
+    # Slow to import; not for a wrong option or a hit. While the rest is imported, the connection is made.
+    from rolekey.transport import Route, open_ahead  # noqa: PLC0415
+
+    opening = open_ahead(str(settings.endpoint), Route.of(settings), deadline)
+    from rolekey.create_session import request_credentials  # noqa: PLC0415
+    from rolekey.identity import open_identity  # noqa: PLC0415
+
+    with open_identity(settings, interaction, deadline) as identity:
+        return request_credentials(settings, identity, deadline, opening=opening)
+
+
+def options_from(values: dict[str, Any]) -> Options:
+    """The Options that a command line's values are."""
+    return Options(
+        trust_anchor_arn=values["trust_anchor_arn"],
+        profile_arn=values["profile_arn"],
+        role_arn=values["role_arn"],
+        certificate=values["certificate"],
+        private_key=values["private_key"],
+        intermediates=values["intermediates"],
+        session_duration=values["session_duration"],
+        role_session_name=values["role_session_name"],
+        region=values["region"],
+        endpoint=values["endpoint"],
+        pkcs11_lib=values["pkcs11_lib"],
+        pkcs8_password=values["pkcs8_password"],
+        pin_source=values["pin_source"],
+        pin_file_group_readable=bool(values["pin_file_group_readable"]),
+        pkcs11_init_args=values["pkcs11_init_args"],
+        use_last_try=bool(values["use_last_try"]),
+        verify_tls=not values["no_verify_ssl"],
+        use_fips_endpoint=values["use_fips_endpoint"],
+        use_dualstack_endpoint=values["use_dualstack_endpoint"],
+        timeout=values["timeout"],
+    )

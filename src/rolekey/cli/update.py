@@ -1,0 +1,253 @@
+"""``rolekey update``: credentials in the shared credentials file, for what reads nothing else."""
+
+import logging
+import os
+import random
+import ssl
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rolekey.cli.fetching import fetch_credentials, options_from
+from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, helper_command
+from rolekey.cli.main import report
+from rolekey.cli.terminal import Terminal, shield_output, signals_held, trace_to_stderr
+from rolekey.config import Settings, resolve_settings
+from rolekey.credentials import Credentials, format_timestamp
+from rolekey.deadline import Deadline
+from rolekey.errors import (
+    ConfigurationError,
+    CreateSessionError,
+    CredentialsFileError,
+    DeadlineError,
+    MalformedResponseError,
+    RolekeyError,
+    ServiceError,
+    TokenNotFoundError,
+    TokenOperationError,
+    TransportError,
+)
+from rolekey.interaction import Interaction, NoInteraction
+from rolekey.pins import claim_descriptor
+from rolekey.schedule import seconds_to_refresh, seconds_to_retry
+from rolekey.secret import Secret
+from rolekey.vend.credentials_file import Place, check_place, write_credentials
+
+log = logging.getLogger(__name__)
+
+PROFILE = Flag("--profile", "text", "The profile of the credentials file.", "default")
+ONCE = Flag("--once", "boolean", "Write once and end.")
+# A laptop that was asleep for longer than it had to wait goes on this much later at most.
+_STEP_SECONDS = 10.0
+
+
+@helper_command("update", (*HELPER_FLAGS, *OWN_FLAGS, PROFILE, ONCE))
+def update(**values: Any) -> None:
+    """Keep temporary credentials in the shared credentials file.
+
+    The file is AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials. Only the profile's three keys are changed. New
+    ones are written before the old ones expire, until the command is ended; with --once it ends by itself.
+    """
+    claim_descriptor(values["pin_source"])
+    shield_output(debug=values["debug"])
+    if values["debug"]:
+        trace_to_stderr()
+    settings = resolve_settings(options_from(values), os.environ)
+    place = place_of(values["profile"], os.environ)
+    if not values["once"]:
+        _check_pin_source(settings)
+    check_place(place)
+    fetch = Fetcher(settings, Terminal)
+
+    def write(credentials: Credentials) -> None:
+        write_credentials(place, credentials, uninterrupted=signals_held)
+        log.debug(
+            "written: access key id %s, profile %s of %s", credentials.access_key_id, place.aws_profile, place.path
+        )
+
+    if values["once"]:
+        write(fetch())
+    else:
+        keep_fresh(fetch, write)
+
+
+def place_of(aws_profile: str, environment: Mapping[str, str]) -> Place:
+    """Where the SDKs look for a profile.
+
+    Args:
+        aws_profile: its name.
+        environment: the process's.
+
+    Raises:
+        ConfigurationError: a path begins with a home directory that is not known.
+    """
+    path = environment.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
+    config_path = environment.get("AWS_CONFIG_FILE") or "~/.aws/config"
+    return Place(_expanded(path), _expanded(config_path), aws_profile)
+
+
+def _expanded(text: str) -> Path:
+    # As botocore does it.
+    path = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 - Path.expanduser() raises where there is none
+    if path.startswith("~"):
+        raise ConfigurationError(
+            f"the home directory in {text} is not known",
+            hint="set HOME, or give absolute paths in AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE",
+        )
+    return Path(path).absolute()
+
+
+def _check_pin_source(settings: Settings) -> None:
+    if settings.pin_source is not None and settings.pin_source.kind in ("env", "fd"):
+        raise ConfigurationError(
+            f"{settings.pin_source} can be read once, and the PIN is needed for each refresh",
+            hint="give --pin-source file:PATH or systemd:NAME, or --once",
+        )
+
+
+class Fetcher:
+    """Asks for credentials again and again: certificate and key are looked for anew each time.
+
+    What a person has entered is kept in memory, and used again as long as it is accepted.
+
+    Args:
+        settings: what is asked.
+        interaction: makes one for a deadline.
+    """
+
+    def __init__(self, settings: Settings, interaction: Callable[[Deadline], Interaction]) -> None:
+        self._settings = settings
+        self._interaction = interaction
+        self._answers: dict[str, Secret] = {}
+        silent = settings.pin_source is not None and settings.pin_source.kind == "none"
+        self._person: Interaction = NoInteraction() if silent else self
+        self._deadline = Deadline(0)
+
+    def __call__(self) -> Credentials:
+        """One CreateSession.
+
+        Raises:
+            RolekeyError: as fetch_credentials() says.
+        """
+        self._deadline = Deadline.of(self._settings.timeout, attended=True)
+        try:
+            return fetch_credentials(self._settings, self._person, self._deadline)
+        except ServiceError:
+            raise  # so far it comes with a signature only
+        except RolekeyError:
+            self._answers.clear()
+            raise
+
+    def ask(self, question: str) -> Secret | None:
+        """The answer that was given before, or a new one, as Interaction.ask() says."""
+        if question not in self._answers:
+            answer = self._interaction(self._deadline).ask(question)
+            if answer is None:
+                return None
+            self._answers[question] = answer
+        return self._answers[question]
+
+    def remind(self, text: str) -> None:
+        """As Interaction.remind()."""
+        self._interaction(self._deadline).remind(text)
+
+
+def keep_fresh(
+    fetch: Callable[[], Credentials],
+    write: Callable[[Credentials], None],
+    *,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    chance: Callable[[], float] = random.random,
+) -> NoReturn:
+    """Fetch and write, and again before the credentials expire, for ever.
+
+    Args:
+        fetch: asks for credentials.
+        write: writes them.
+        clock: the time of day, in seconds.
+        monotonic: a clock that nobody sets, in seconds.
+        sleep: waits for a number of seconds.
+        chance: a random number from 0 to 1.
+
+    Raises:
+        RolekeyError: a failure that waiting does not cure.
+    """
+    written: Credentials | None = None
+    failures = 0
+    while True:
+        try:
+            credentials = fetch()
+            write(credentials)
+        except RolekeyError as error:
+            if not may_pass(error, has_worked=written is not None):
+                raise
+            failures += 1
+            pause = seconds_to_retry(failures, chance())
+            _say_failure(error, written, clock(), pause)
+        else:
+            written, failures = credentials, 0
+            pause = seconds_to_refresh(credentials.expiration.timestamp() - clock(), chance())
+            _say(f"rolekey: credentials will be refreshed at {_moment(clock() + pause)}\n")
+        _wait(pause, clock, monotonic, sleep)
+
+
+def may_pass(error: RolekeyError, *, has_worked: bool) -> bool:
+    """Whether a failure may be over the next time, without anybody's doing.
+
+    Args:
+        error: the failure.
+        has_worked: the same was done with success before; what was wrong then was not the question itself.
+    """
+    # Slow to import, and loaded long ago when something failed.
+    from rolekey.create_session import is_passing  # noqa: PLC0415
+    from rolekey.transport import PermanentTransportError  # noqa: PLC0415
+
+    if isinstance(error, PermanentTransportError):
+        # A strange certificate may be a hotel's. A proxy that refuses a password may count them.
+        return has_worked and isinstance(error.__cause__, ssl.SSLError)
+    if isinstance(error, TransportError | DeadlineError | MalformedResponseError):
+        return True
+    if isinstance(error, CreateSessionError):
+        return has_worked or is_passing(error)
+    return has_worked and isinstance(error, TokenNotFoundError | TokenOperationError | CredentialsFileError)
+
+
+def _say_failure(error: RolekeyError, written: Credentials | None, now: float, pause: float) -> None:
+    left = "nothing has been written yet"
+    if written is not None:
+        is_over = written.expiration.timestamp() <= now
+        left = f"what was written {'has expired' if is_over else 'is good'} {_until(written, is_over=is_over)}"
+    with suppress(OSError, ValueError):
+        report(f"{error.message}; {left}; next attempt at {_moment(now + pause)}", error.hint, kind="warning")
+
+
+def _until(credentials: Credentials, *, is_over: bool) -> str:
+    return f"{'at' if is_over else 'until'} {format_timestamp(credentials.expiration)}"
+
+
+def _say(text: str) -> None:
+    # A terminal that was closed ends nothing.
+    with suppress(OSError, ValueError):
+        sys.stderr.write(text)
+
+
+def _moment(seconds: float) -> str:
+    return format_timestamp(datetime.fromtimestamp(seconds, UTC))
+
+
+def _wait(
+    seconds: float,
+    clock: Callable[[], float],
+    monotonic: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> None:
+    """Wait until one of the clocks says that the time is over: one stops in a laptop's sleep, the other can be set."""
+    end, monotonic_end = clock() + seconds, monotonic() + seconds
+    while (left := min(end - clock(), monotonic_end - monotonic())) > 0:
+        sleep(min(left, _STEP_SECONDS))

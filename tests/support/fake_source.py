@@ -78,19 +78,22 @@ class FakeSource:
         return self.numbers
 
 
-def make_site(sources: Sequence[FakeSource], *, hosts: Sequence[str] = (), peers: PeerCheck | None = None) -> LocalSite:
+def make_site(
+    sources: Sequence[FakeSource], *, hosts: Sequence[str] = (), port: int = 0, peers: PeerCheck | None = None
+) -> LocalSite:
     """Every endpoint of the loopback interface.
 
     Args:
         sources: the identities.
         hosts: hosts to allow besides those of the loopback interface.
+        port: the port.
         peers: who may use the metadata service; None lets everybody.
     """
     return LocalSite(
         metadata=InstanceMetadata(sources, TokenMint(bytes(KEY_BYTES), time.monotonic)).respond,
         container=ContainerCredentials(sources, lambda: Secret(TOKEN)).respond,
         health=Health(sources).respond,
-        hosts=AllowedHosts(hosts),
+        hosts=AllowedHosts(hosts, port),
         peers=peers,
     )
 
@@ -106,9 +109,9 @@ def serving(*sources: FakeSource, limits: Limits = LIMITS) -> Iterator[tuple[str
     Yields:
         Host and port.
     """
-    respond = make_site(sources or [FakeSource()], peers=check_for_own_user()).respond
     sockets = bind_loopback(0)
     address = sockets[0].getsockname()
+    respond = make_site(sources or [FakeSource()], port=address[1], peers=check_for_own_user()).respond
     server = ResponderServer([Listener(found, respond, limits) for found in sockets])
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -127,10 +130,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.token_file:
         arguments.token_file.write_text(TOKEN)
-    site = make_site([FakeSource()], peers=check_for_own_user())
     sockets = bind_loopback(arguments.port)
+    port = sockets[0].getsockname()[1]
+    site = make_site([FakeSource()], port=port, peers=check_for_own_user())
     server = ResponderServer([Listener(found, site.respond, LIMITS) for found in sockets])
-    sys.stdout.write(f"{sockets[0].getsockname()[1]}\n")
+    sys.stdout.write(f"{port}\n")
     sys.stdout.flush()
     server.run()
 

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from support import opencryptoki_rig, pcscd
+from support import node_sdk, opencryptoki_rig, pcscd
 from support.card_rig import find_opensc, find_ykcs11
 from support.mounts import can_mount
 from support.nss_rig import find_nss
@@ -40,9 +41,11 @@ MINIMUM_TESTS = {
     "nss": 46,
     "p11-kit": 55,
     "opencryptoki": 14,
+    "node": 7,
+    "awscli": 4,
     "strace": 5,
     "tmpfs": 3,
-    "root": 2,
+    "root": 3,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -87,6 +90,10 @@ def _has_server() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("uvicorn", "httptools"))
 
 
+def _has_awscli() -> bool:
+    return shutil.which("aws", path=str(Path(sys.executable).parent)) is not None
+
+
 @dataclass(frozen=True)
 class Rig:
     """What a rig is called, whether it is there, and how to get it."""
@@ -114,6 +121,8 @@ RIGS = {
         Rig("nss", lambda: find_nss() is not None, "apt-get install libnss3 libnss3-tools"),
         Rig("p11-kit", lambda: find_p11_kit() is not None, "apt-get install p11-kit p11-kit-modules"),
         Rig("opencryptoki", opencryptoki_rig.can_run, "apt-get install opencryptoki opensc; only root can run it"),
+        Rig("node", node_sdk.can_run, "install Node 20 or newer with npm, and run scripts/node-packages"),
+        Rig("awscli", _has_awscli, "pip install awscli"),
         Rig("strace", can_trace, "apt-get install strace, and allow ptrace"),
         Rig("tmpfs", can_mount, "allow mount namespaces"),
         Rig("root", lambda: os.geteuid() == 0, "run the tests as root"),

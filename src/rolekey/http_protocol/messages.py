@@ -102,7 +102,7 @@ def split_target(target: bytes, host: bytes | None) -> tuple[bytes, bytes] | Non
         The path without the query, and the host: that of an absolute target, else the header's. None where the target
         is of neither form, or no host or more than one is named.
     """
-    if not target.startswith(b"/"):
+    if target[:1] != b"/":
         scheme, found, rest = target.partition(b"://")
         if not found or scheme.lower() not in (b"http", b"https"):
             return None
@@ -110,4 +110,4 @@ def split_target(target: bytes, host: bytes | None) -> tuple[bytes, bytes] | Non
         target = slash + path if slash else b"/"
     if not host or b"," in host:  # a comma stands between two headers
         return None
-    return target.partition(b"?")[0], host
+    return target.partition(b"?")[0] if b"?" in target else target, host

@@ -119,25 +119,28 @@ class ResponderConnection(LimitedConnection, asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
         self._target += url
-        self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; a trailer after the body must not pass for one."""
         if self._phase != HEADER:
             return
-        self._count(len(name) + len(value) + 4)
+        self._size += len(name) + len(value) + 4
         name, value = name.lower(), value.strip(b" \t")
-        before = self._headers.get(name)
-        self._headers[name] = value if before is None else before + b", " + value
+        if name in self._headers:
+            self._check_size()  # before what is joined grows and grows
+            value = self._headers[name] + b", " + value
+        self._headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Check what is known of the body now."""
-        if int(self._headers.get(b"content-length", 0)) > self._limits.body_bytes:
+        headers = self._headers
+        self._check_size()
+        if b"content-length" in headers and int(headers[b"content-length"]) > self._limits.body_bytes:
             self._stop(413)
         if len(self._answers) >= PIPELINED:
             self._stop(400)
         self._enter(BODY, self._limits.body_seconds)
-        if b"expect" in self._headers:
+        if b"expect" in headers:
             self._answers.append(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
@@ -169,9 +172,8 @@ class ResponderConnection(LimitedConnection, asyncio.Protocol):
 
     # --- the limits' side
 
-    def _count(self, size: int) -> None:
-        self._size += size
-        if self._size > self._limits.header_bytes:
+    def _check_size(self) -> None:
+        if self._size + len(self._target) > self._limits.header_bytes:
             self._stop(431)
 
     def _stop(self, status: int) -> None:

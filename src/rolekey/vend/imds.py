@@ -1,7 +1,7 @@
 """The instance metadata service, version 2, as far as SDKs get credentials from it (EC2 user guide, IMDSv2).
 
 A client asks for a token with PUT, and shows it for everything else. A token holds the time of its end and a keyed hash
-(BLAKE2, RFC 7693), so that none is stored and any number costs nothing.
+(BLAKE2s, RFC 7693), so that none is stored and any number costs nothing.
 """
 
 import hashlib
@@ -29,6 +29,7 @@ _LIST_PATHS = (ROLES_PATH, ROLES_PATH + b"/")
 _NOT_FOUND = b"not found\n"
 _END_DIGITS = 12  # hexadecimal, of the second in which a token ends
 _NONCE_BYTES = 8
+_HEAD_DIGITS = _END_DIGITS + 2 * _NONCE_BYTES
 _MAC_BYTES = 20
 
 
@@ -41,7 +42,7 @@ class TokenMint:
     """
 
     def __init__(self, key: bytes, clock: Callable[[], float]) -> None:
-        self._key = key
+        self._hash = hashlib.blake2s(key=key, digest_size=_MAC_BYTES)
         self._clock = clock
 
     def mint(self, seconds: int) -> bytes:
@@ -63,13 +64,15 @@ class TokenMint:
         Args:
             token: as the client sent it.
         """
-        head = token[: _END_DIGITS + 2 * _NONCE_BYTES]
-        if not hmac.compare_digest(self._mac(head), token[len(head) :]):
+        head = token[:_HEAD_DIGITS]
+        if not hmac.compare_digest(self._mac(head), token[_HEAD_DIGITS:]):
             return 0
         return max(0, int(head[:_END_DIGITS], 16) - int(self._clock()))
 
     def _mac(self, head: bytes) -> bytes:
-        return hashlib.blake2b(head, digest_size=_MAC_BYTES, key=self._key).hexdigest().encode()
+        keyed = self._hash.copy()
+        keyed.update(head)
+        return keyed.hexdigest().encode()
 
 
 class _Role:

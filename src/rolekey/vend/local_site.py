@@ -18,16 +18,18 @@ class AllowedHosts:
 
     Args:
         more: names and addresses besides those of the loopback interface, without a port.
+        port: the one by which it is usually called; others are allowed, too.
 
     Raises:
         ConfigurationError: one of them is none.
     """
 
-    def __init__(self, more: Iterable[str] = ()) -> None:
+    def __init__(self, more: Iterable[str] = (), port: int = 0) -> None:
         self._hosts = frozenset(_normal(host) for host in (*_ALWAYS, *more))
+        self._usual = self._hosts | {b"%b:%d" % (host, port) for host in self._hosts}
 
     def __contains__(self, host: bytes) -> bool:
-        if host in self._hosts:
+        if host in self._usual:
             return True
         name, colon, port = host.rpartition(b":")
         if not colon or (port and not port.isdigit()):

@@ -15,11 +15,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rolekey import http_server
 from rolekey.errors import ConfigurationError, ListenError, MissingExtraError
-from rolekey.http_protocol.addresses import bind, bind_loopback, set_hop_limit, url_of
-from rolekey.http_protocol.messages import answer, split_target
+from rolekey.http_protocol.addresses import bind, bind_loopback, is_loopback, set_hop_limit, url_of
+from rolekey.http_protocol.limited import Clock, refusal
+from rolekey.http_protocol.messages import answer, closing, split_target
+from rolekey.http_protocol.responder_connection import ResponderConnection
 from rolekey.http_server import Limits, Listener, ResponderServer
 from support.pki import make_tls_certificate
 
@@ -269,6 +273,76 @@ def test_a_failure_of_a_function_ends_one_connection(caplog):
     assert "data_received() call failed" in caplog.text
 
 
+class Wire:
+    """A transport that keeps what is written, so that bytes can be fed without a network."""
+
+    def __init__(self):
+        self.written = []
+        self.closed = False
+
+    def get_extra_info(self, name):
+        return {"sockname": ("127.0.0.1", 1), "peername": ("127.0.0.1", 2)}.get(name)
+
+    def set_write_buffer_limits(self, high):
+        pass
+
+    def is_closing(self):
+        return False
+
+    def can_write_eof(self):
+        return True
+
+    def write(self, data):
+        assert not self.closed
+        self.written.append(data)
+
+    def write_eof(self):
+        self.closed = True
+
+    abort = write_eof
+
+
+PIECES = st.sampled_from(
+    [
+        *(GET, LAST, b"GET ", b"PUT ", b"/ ", b"http://a/ ", b"HTTP/1.1\r\n", b"HTTP/1.0\r\n", b"\r\n", b"\r", b"\n"),
+        *(b"Host: x\r\n", b"Host:", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n"),
+        *(b"0\r\n\r\n", b"abc", b"Expect: 100-continue\r\n", b"Connection: close\r\n", b"Upgrade: x\r\n", b"\x00"),
+        *(b"Connection: upgrade\r\n", b"a:b\r\n" * 50, b"y" * 300, b"\xff\xfe", b"CONNECT a:1 "),
+    ]
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.lists(PIECES | st.binary(max_size=20), max_size=6).map(b"".join), max_size=8))
+def test_whatever_comes(chunks):
+    """Any bytes in any pieces: nothing is raised, what is written is whole answers, and after a refusal nothing."""
+    wire = Wire()
+    limits = Limits(header_bytes=600, body_bytes=50)
+    connection = ResponderConnection(lambda _: answer(200, b"ok"), limits, Clock(), lambda _: None)
+    connection.connection_made(wire)
+    for chunk in chunks:
+        connection.data_received(chunk)
+    connection.connection_lost(None)
+    written = b"".join(wire.written)
+    good = answer(200, b"ok")
+    rest = written.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"").replace(good, b"").replace(closing(good), b"")
+    assert rest in {b"", *(refusal(status) for status in (400, 413, 431))}
+    assert wire.closed == (bool(rest) or closing(good) in written)
+
+
+def test_requests_without_end_of_them_in_any_pieces():
+    """However a good request is cut in two, there is one answer, after the second piece."""
+    for cut in range(1, len(GET)):
+        wire = Wire()
+        connection = ResponderConnection(echo, Limits(), Clock(), lambda _: None)
+        connection.connection_made(wire)
+        connection.data_received(GET[:cut])
+        assert wire.written == []
+        connection.data_received(GET[cut:])
+        assert len(wire.written) == 1
+        connection.connection_lost(None)
+
+
 # --- limits
 
 
@@ -388,6 +462,51 @@ def test_a_cap_is_one_listeners_own():
     thread.join(PATIENCE)
 
 
+FEW_FILES = """
+import resource, sys
+from rolekey.http_protocol.addresses import bind
+from rolekey.http_protocol.messages import answer
+from rolekey.http_server import Limits, Listener, ResponderServer
+resource.setrlimit(resource.RLIMIT_NOFILE, (30, int(sys.argv[1])))
+listener = bind("127.0.0.1", 0)
+print(listener.getsockname()[1], flush=True)
+ResponderServer([Listener(listener, lambda request: answer(200, b"here"), Limits(connections=100))]).run()
+"""
+
+
+@contextlib.contextmanager
+def served_with_few_files(hard_limit):
+    command = [sys.executable, "-c", FEW_FILES, str(hard_limit)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield "127.0.0.1", int(process.stdout.readline())
+        process.terminate()
+
+
+def test_descriptors_for_every_connection_are_asked_for():
+    """A shell's usual limit on open files is raised, so that as many connections as are allowed are served."""
+    with served_with_few_files(500) as address, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(connect(address)) for _ in range(100)]
+        for connection in held:
+            connection.sendall(GET)
+        assert [read_answer(connection).status for connection in held] == [200] * 100
+
+
+def test_a_server_without_descriptors_recovers(capfd):
+    """Where the system gives no more, the others wait; they are served when there is room, and nothing is logged."""
+    with served_with_few_files(30) as address:
+        with contextlib.ExitStack() as stack:
+            held = [stack.enter_context(connect(address)) for _ in range(50)]
+            for connection in held:
+                connection.sendall(GET)
+            assert read_answer(held[0]).status == 200
+            waiting = held[-1]
+            for connection in held[:-1]:
+                connection.close()
+            assert read_answer(waiting).status == 200
+        assert ask(address, LAST).endswith(b"here")
+    assert capfd.readouterr() == ("", "")
+
+
 # --- TLS
 
 
@@ -401,7 +520,7 @@ def test_tls_is_served(tmp_path):
             connection.request("GET", path)
             assert connection.getresponse().read().startswith(b"GET " + path.encode())
         connection.close()
-        assert ask(address, LAST) != b"HTTP/1.1 200 "
+        assert not ask(address, LAST).startswith(b"HTTP/1.1 200 ")
 
 
 def test_unfinished_tls_handshakes_count_and_are_cut_off(tmp_path):
@@ -459,6 +578,48 @@ def test_a_hop_limit_that_is_none_is_refused(hops):
     """Before anything is served, not at the first connection."""
     with bind("127.0.0.1", 0) as listener, pytest.raises(ConfigurationError):
         set_hop_limit(listener, hops)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+    ],
+)
+def test_what_is_reached_from_this_machine_only(host, loopback):
+    """Every address of the loopback interface; not those that stand for all addresses."""
+    with bind(host, 0) as listener:
+        assert is_loopback(listener) is loopback
+
+
+def test_a_socket_that_systemd_opened_may_be_a_unix_socket(tmp_path):
+    """Requests are answered there, too; nothing is known of who connects, and nothing is made up."""
+    seen = []
+
+    def respond(request):
+        seen.append((request.connection.local, request.connection.remote))
+        return echo(request)
+
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    listener.listen()
+    assert not is_loopback(listener)
+    server = ResponderServer([Listener(listener, respond, Limits())])
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(tmp_path / "socket"))
+        client.sendall(LAST)
+        assert read_all(client).startswith(b"HTTP/1.1 200 ")
+    server.stop()
+    thread.join(PATIENCE)
+    assert seen == [(("", 0), ("", 0))]
 
 
 def test_urls():

@@ -83,6 +83,18 @@ def bind_loopback(port: int) -> list[socket.socket]:
     raise ListenError("no port is free at both 127.0.0.1 and ::1", hint="choose a port with --port")
 
 
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether only this machine can connect to a socket.
+
+    Args:
+        listener: a socket that is bound, such as one that systemd opened.
+    """
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    host: str = listener.getsockname()[0]
+    return host == "::1" or host.removeprefix("::ffff:").startswith("127.")
+
+
 def set_hop_limit(listener: socket.socket, hops: int) -> None:
     """Let the packets of a socket, and of every connection that it accepts, be forwarded so many times and no more.
 

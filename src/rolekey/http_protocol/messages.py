@@ -14,7 +14,7 @@ class Connection:
     """Both ends of a connection.
 
     Args:
-        local: this end: address and port, as the socket has them.
+        local: this end: address and port, as the socket has them; ``("", 0)`` where it is not one of TCP.
         remote: the other end.
     """
 

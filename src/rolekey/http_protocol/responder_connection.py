@@ -6,7 +6,7 @@ An answer is there when the request is whole, so that all that came together is 
 import asyncio
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httptools
 
@@ -61,7 +61,9 @@ class ResponderConnection(LimitedConnection, asyncio.Protocol):
         """The deadlines begin."""
         self.transport = transport
         self.is_made = True
-        self._ends = Connection(transport.get_extra_info("sockname")[:2], transport.get_extra_info("peername")[:2])
+        self._ends = Connection(
+            _address(transport.get_extra_info("sockname")), _address(transport.get_extra_info("peername"))
+        )
         self._parser = httptools.HttpRequestParser(self)
         transport.set_write_buffer_limits(_UNREAD_BYTES)
         self._begin()
@@ -70,6 +72,7 @@ class ResponderConnection(LimitedConnection, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Make room for another."""
+        del self._parser  # which knows this connection
         self._gone(self)
 
     def data_received(self, data: bytes) -> None:
@@ -199,3 +202,8 @@ class ResponderConnection(LimitedConnection, asyncio.Protocol):
         self._draining = True
         if self.is_made and not self.transport.get_write_buffer_size():
             self._deadline = min(self._deadline, self._clock.now + _DRAIN_SECONDS)
+
+
+def _address(name: Any) -> tuple[str, int]:
+    """An end of a connection; nothing that means anything where it is none of TCP, or gone already."""
+    return (name[0], name[1]) if isinstance(name, tuple) else ("", 0)

@@ -123,7 +123,7 @@ class PeerCheck:
             connection: one that was accepted and is not closed.
         """
         if connection.admitted is None:
-            connection.admitted = self._lookup(connection) == self._user
+            connection.admitted = bool(connection.remote[0]) and self._lookup(connection) == self._user
         return connection.admitted
 
 

@@ -144,7 +144,7 @@ class TokenIdentity:
         derived = self._settings.derived_private_key and match is not None
         key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
         log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
-        opened = OpenKey(key, session, login.pin)
+        opened = OpenKey(key, session, login.accepted)
         # A token that wants no login is opened without one again.
         again = login.accepted.open if login.accepted else Token.open
         reopen = reopener(_module(self._settings, self._key_uri), opened, again)

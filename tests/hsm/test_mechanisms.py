@@ -68,9 +68,9 @@ def test_what_the_token_lists_decides(provisioned_token, session, monkeypatch, l
     monkeypatch.setattr(Token, "mechanisms", lambda _self: frozenset(listed))
     sign = type(key).sign
 
-    def spied(self, data, mechanism, pin):
+    def spied(self, data, mechanism):
         used.append(mechanism)
-        return sign(self, data, mechanism, pin)
+        return sign(self, data, mechanism)
 
     monkeypatch.setattr(type(key), "sign", spied)
     signature = signer_of(key, session).sign(b"message")
@@ -84,9 +84,7 @@ def test_a_token_that_hashes_itself(session, monkeypatch, label, listed, hashed)
     given = []
     key = key_of(session, label)
     monkeypatch.setattr(Token, "mechanisms", lambda _self: frozenset(listed))
-    monkeypatch.setattr(
-        type(key), "sign", lambda _self, data, mechanism, _pin: given.append((data, mechanism)) or b"12"
-    )
+    monkeypatch.setattr(type(key), "sign", lambda _self, data, mechanism: given.append((data, mechanism)) or b"12")
     signer_of(key, session).sign(b"message")
     assert given == [(b"message", hashed.removeprefix("CKM_"))]
 

@@ -15,7 +15,7 @@ from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, PinRequiredError
 from rolekey.interaction import Interaction
-from rolekey.pins import usable_passphrase
+from rolekey.pins import PinSupply, usable_passphrase
 from rolekey.secret import Secret
 from rolekey.signers.base import Signer
 from rolekey.signers.file import open_file_signer
@@ -77,6 +77,7 @@ def open_identity(
     deadline: Deadline,
     *,
     now: datetime | None = None,
+    pins: PinSupply | None = None,
 ) -> SigningIdentity:
     """Find the certificate, its chain and its key, and make them ready to sign.
 
@@ -87,6 +88,7 @@ def open_identity(
         interaction: asks for a PIN or passphrase that no source gives.
         deadline: for everything that a token does.
         now: aware datetime at which the certificate must be valid; the system's clock if None.
+        pins: gives the configured PIN of a token in place of its source.
 
     Raises:
         CertificateError: the certificate is unreadable, not valid now, or not the key's.
@@ -98,7 +100,7 @@ def open_identity(
     # python-pkcs11 is not imported for a key in a file.
     from rolekey.token_identity import TokenIdentity  # noqa: PLC0415
 
-    return TokenIdentity(settings, settings.private_key, interaction, deadline, now or utc_now()).open()
+    return TokenIdentity(settings, settings.private_key, interaction, deadline, now or utc_now(), pins=pins).open()
 
 
 def _open_file_identity(

@@ -13,6 +13,7 @@ from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, SignerError
 from rolekey.identity import SigningIdentity, checked_certificate
 from rolekey.interaction import Interaction
+from rolekey.pins import PinSupply
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.signers.pkcs11 import PKCS11Signer
 from rolekey.token_login import Login, TokenLogin
@@ -59,6 +60,7 @@ class TokenIdentity:
         interaction: asks for the PIN where no source is configured.
         deadline: for everything that the token does.
         now: aware datetime at which the certificate must be valid.
+        pins: gives the configured PIN in place of its source.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class TokenIdentity:
         interaction: Interaction,
         deadline: Deadline,
         now: datetime,
+        *,
+        pins: PinSupply | None = None,
     ) -> None:
         self._settings = settings
         self._key_uri = key_uri
@@ -75,7 +79,7 @@ class TokenIdentity:
         self._deadline = deadline
         self._now = now
         certificate_uri = settings.certificate if isinstance(settings.certificate, PKCS11URI) else None
-        self._token_login = TokenLogin(settings, (key_uri, certificate_uri), interaction, deadline)
+        self._token_login = TokenLogin(settings, (key_uri, certificate_uri), interaction, deadline, pins=pins)
 
     def open(self) -> SigningIdentity:
         """Find, check, log in once, find the key; see identity.open_identity()."""

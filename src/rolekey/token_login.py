@@ -25,7 +25,7 @@ from rolekey.interaction import Interaction
 from rolekey.pin_guard import PinGuard, PinTarget, Verdict
 from rolekey.pin_record import TokenName
 from rolekey.pin_source import FORMS, PinSource
-from rolekey.pins import PinReader, state_directory, usable_pin
+from rolekey.pins import PinReader, PinSupply, state_directory, usable_pin
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.tokens.context_signature import ContextSignature
@@ -61,12 +61,14 @@ class AcceptedPin:
     Args:
         secret: the PIN, or PROTECTED.
         attempt: has it sent.
+        supply: is told whether it may be sent again.
     """
 
-    def __init__(self, secret: Secret | ProtectedAuthentication, attempt: Attempt) -> None:
+    def __init__(self, secret: Secret | ProtectedAuthentication, attempt: Attempt, supply: PinSupply) -> None:
         self.secret = secret
         self.usable = True
         self._attempt = attempt
+        self._supply = supply
 
     def open(self, token: Token) -> TokenSession:
         """Open a session with the same token, found anew, and log in: one C_Login.
@@ -98,16 +100,21 @@ class AcceptedPin:
             )
 
         def sending() -> T:
-            self.usable = False
+            self._note(usable=False)
             return send()
 
         try:
             result = self._attempt(token, sending, asked)
         except SignerError as error:
-            self.usable = self.usable or not asked() or verdict(error, tries_lost=False) == "unasked"
+            if not self.usable and (not asked() or verdict(error, tries_lost=False) == "unasked"):
+                self._note(usable=True)
             raise
-        self.usable = True
+        self._note(usable=True)
         return result
+
+    def _note(self, *, usable: bool) -> None:
+        self.usable = usable
+        self._supply.note(usable=usable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,7 @@ class TokenLogin:
         interaction: asks where no source is configured.
         deadline: for the source, for other logins with the same token, and for the token.
         directory: rolekey's state directory; the environment's if not given.
+        pins: gives the configured PIN in place of a PinReader.
     """
 
     def __init__(
@@ -141,9 +149,11 @@ class TokenLogin:
         interaction: Interaction,
         deadline: Deadline,
         directory: Path | Literal["default"] | None = "default",
+        *,
+        pins: PinSupply | None = None,
     ) -> None:
         self._settings = settings
-        self._reader = PinReader(settings.pin_source, *uris, group_readable=settings.pin_file_group_readable)
+        self._pins = pins or PinReader(settings.pin_source, *uris, group_readable=settings.pin_file_group_readable)
         self._interaction = interaction
         self._deadline = deadline
         self._directory = state_directory() if directory == "default" else directory
@@ -169,7 +179,7 @@ class TokenLogin:
         if isinstance(secret, Secret):
             self._check_length(token, secret, source)
 
-        accepted = AcceptedPin(secret, self._attempt_with(secret, source))
+        accepted = AcceptedPin(secret, self._attempt_with(secret, source), self._pins)
         session = self._deadline.run(f"the login of token {token}", lambda: accepted.open(token))
         log.debug("login: token %s", token)
         return Login(session, accepted)
@@ -187,7 +197,7 @@ class TokenLogin:
     def _pin(self, token: Token, key: str) -> tuple[Secret | ProtectedAuthentication, PinSource]:
         named = self._settings.pin_source
         if named is None or named.kind not in ("prompt", "none"):
-            pin = self._deadline.run("the PIN's source", self._reader.read)
+            pin = self._deadline.run("the PIN's source", self._pins.read)
             if pin is not None:
                 return pin.secret, pin.source
         if named is None and token.protected_authentication_path:

@@ -19,6 +19,7 @@ from rolekey.deadline import Deadline
 from rolekey.errors import PinIncorrectError
 from rolekey.interaction import NoInteraction
 from rolekey.options import Options
+from rolekey.pins import PinReader
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.token_login import AcceptedPin, TokenLogin
@@ -545,7 +546,7 @@ class RefusingToken:
 def test_accepted_pin_that_is_refused():
     """Once it is refused it is not sent any more."""
     token = RefusingToken()
-    accepted = AcceptedPin(Secret("1234"), lambda _token, send, _asked: send())
+    accepted = AcceptedPin(Secret("1234"), lambda _token, send, _asked: send(), PinReader(None))
     for words in ("refused", "not sent any more"):
         assert accepted.usable == (words == "refused")
         with pytest.raises(PinIncorrectError, match=words):

@@ -23,6 +23,7 @@ from rolekey.tokens.matching import (
     TokenContents,
     await_tokens,
     certificate_of_key,
+    check_key_type,
     check_public_twin,
     key_token,
     match_certificate,
@@ -96,6 +97,7 @@ class TokenIdentity:
                 return self._open_with_hidden_certificate(shown)
             leaf, others = match.entry.certificate, _certificates(match.contents)
         certificate, chain = checked_certificate(settings, leaf, others, self._now)
+        check_key_type(certificate)
         token = key_token(shown, certificate, match.contents.token if match else None, key_uri)
         if not settings.derived_private_key:
             check_public_twin(_of(shown, token), key_uri, certificate)
@@ -122,6 +124,7 @@ class TokenIdentity:
                 match = self._match_by_key(login.session, contents, uri)
             others = _certificates(contents)
             certificate, chain = checked_certificate(self._settings, match.entry.certificate, others, self._now)
+            check_key_type(certificate)
             signer = self._signer(login, contents, certificate, match)
         except BaseException:
             login.session.close()

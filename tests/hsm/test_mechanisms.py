@@ -1,6 +1,7 @@
 """Which mechanism signs, what a token without a usable one gets, and threads."""
 
 import subprocess
+import sys
 import threading
 import time
 
@@ -199,6 +200,19 @@ def test_threads_sign_at_once(provisioned_token):
         thread.join()
     assert failures == []
     assert len(signatures) > 100
+
+
+@pytest.mark.parametrize("first", ["rolekey", "rolekey.tokens.library", "rolekey.tokens.token"])
+def test_a_program_that_ends(provisioned_token, first):
+    """A program that ends with its module loaded says nothing, whatever it imported first."""
+    code = (
+        f"import {first}\n"
+        "from rolekey.tokens.modules import load_module\n"
+        f"tokens = list(load_module({str(provisioned_token.module)!r}).tokens())\n"
+        "assert len(tokens) == 2\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_one_module_however_it_is_named(provisioned_token, tmp_path):

@@ -163,3 +163,8 @@ class Library(_pkcs11.lib):
         self._tolerant = (functions, replacement)  # alive as long as this object, which points to them
         words[places[0]] = ctypes.addressof(functions)
         return True
+
+
+# python-pkcs11's object calls unload() when it ends. At the end of the process the class would go first, depending on
+# what was imported when: it stays.
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(Library))

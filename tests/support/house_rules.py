@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tokens",),
     ("config", "pins", "pin_record"),
     ("options",),
-    ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol"),
+    ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol", "tss2_key"),
     ("pin_files", "pin_source", "private_files"),
     ("pkcs11_uri_syntax",),
     ("interaction",),

@@ -24,6 +24,7 @@ from support.nss_rig import find_nss
 from support.p11_kit_rig import find_p11_kit
 from support.pkcs11_shim import can_compile
 from support.softhsm import PROVISION
+from support.swtpm import has_programs
 
 # How many tests of each rig must have passed before CI believes that the rig was used. Raise a number with its tests.
 MINIMUM_TESTS = {
@@ -38,6 +39,7 @@ MINIMUM_TESTS = {
     "nss": 46,
     "p11-kit": 55,
     "opencryptoki": 14,
+    "swtpm": 3,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -50,6 +52,8 @@ FIXTURES = {
     "nss_token": "nss",
     "p11_kit_server": "p11-kit",
     "opencryptoki_token": "opencryptoki",
+    "swtpm": "swtpm",
+    "tpm": "swtpm",
 }
 
 SPY_PLACES = [
@@ -82,6 +86,10 @@ def _has_server() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("uvicorn", "httptools"))
 
 
+def _has_tpm() -> bool:
+    return has_programs() and importlib.util.find_spec("tpm2_pytss") is not None
+
+
 @dataclass(frozen=True)
 class Rig:
     """What a rig is called, whether it is there, and how to get it."""
@@ -109,6 +117,11 @@ RIGS = {
         Rig("nss", lambda: find_nss() is not None, "apt-get install libnss3 libnss3-tools"),
         Rig("p11-kit", lambda: find_p11_kit() is not None, "apt-get install p11-kit p11-kit-modules"),
         Rig("opencryptoki", opencryptoki_rig.can_run, "apt-get install opencryptoki opensc; only root can run it"),
+        Rig(
+            "swtpm",
+            _has_tpm,
+            "apt-get install swtpm tpm2-tools tpm2-openssl libtss2-dev pkg-config gcc; pip install 'rolekey[tpm]'",
+        ),
     )
 }
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from rolekey.certificates import check_end_entity, describe, issuer_chain, read_certificates, spki, utc_now
+from rolekey.certificates import Certificate, check_end_entity, describe, issuer_chain, read_certificates, spki, utc_now
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, PinRequiredError
@@ -33,7 +32,7 @@ class SigningIdentity:
         signer: signs with the certificate's private key.
     """
 
-    def __init__(self, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...], signer: Signer) -> None:
+    def __init__(self, certificate: Certificate, chain: tuple[Certificate, ...], signer: Signer) -> None:
         self.certificate = certificate
         self.chain = chain
         self.signer = signer
@@ -141,10 +140,10 @@ def passphrase(settings: Settings, interaction: Interaction, path: Path) -> Secr
 
 def checked_certificate(
     settings: Settings,
-    leaf: x509.Certificate,
-    others: Iterable[x509.Certificate],
+    leaf: Certificate,
+    others: Iterable[Certificate],
     now: datetime,
-) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
+) -> tuple[Certificate, tuple[Certificate, ...]]:
     """An end-entity certificate that is valid now, and the path above it.
 
     Args:
@@ -171,7 +170,7 @@ def checked_certificate(
     return leaf, chain
 
 
-def _mismatch(certificate: x509.Certificate) -> CertificateError:
+def _mismatch(certificate: Certificate) -> CertificateError:
     return CertificateError(
         f"the private key does not belong to the certificate {describe(certificate)}",
         hint="name the certificate and the key of one pair",

@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "pins", "pin_record"),
     ("options",),
     ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol", "tss2_key"),
-    ("pin_files", "pin_source", "private_files"),
+    ("pin_files", "pin_source", "private_files", "null_parameters"),
     ("pkcs11_uri_syntax",),
     ("interaction",),
     ("secret", "deadline"),

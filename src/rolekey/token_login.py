@@ -1,12 +1,12 @@
 """The login with a token: which PIN is sent, and that no wrong one is sent twice.
 
 A token counts wrong PINs and locks after a few, for good where there is no PUK. What is sent here is one PIN from one
-source, once: a refusal ends the run, and pin_record keeps the next run from sending the same again.
+source, once: a refusal ends the run, and pin_guard keeps the next run from sending the same again.
 """
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,6 @@ from typing import Literal
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import (
-    DeadlineError,
     PinIncorrectError,
     PinNotUsableError,
     PinRequiredError,
@@ -23,7 +22,8 @@ from rolekey.errors import (
     printable,
 )
 from rolekey.interaction import Interaction
-from rolekey.pin_record import Entry, PinRecord, TokenName
+from rolekey.pin_guard import PinGuard, PinTarget, Verdict
+from rolekey.pin_record import TokenName
 from rolekey.pin_source import FORMS, PinSource
 from rolekey.pins import PinReader, state_directory, usable_pin
 from rolekey.pkcs11_uri import PKCS11URI
@@ -205,67 +205,23 @@ class TokenLogin:
             )
 
     def _send(self, token: Token, secret: Secret | ProtectedAuthentication, source: PinSource) -> TokenSession:
-        """Everything between taking the token's lock and giving it back."""
-        record = PinRecord(self._directory, TokenName(token.label, token.serial, token.manufacturer, token.model))
-        attended = source.kind == "prompt"
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(record.locked(self._deadline))
-            except PinNotUsableError as error:
-                if not attended:
-                    raise _not_sent(error, source) from error
-                log.debug("%s: the login is not guarded against others", error.message)
-            if not attended and (entry := record.find(source)):
-                raise _refused_before(token, entry)
+        before: list[Tries] = []
+
+        def ready() -> None:
             # Others may have logged in while we waited, or while somebody typed.
             token.refresh()
             self._check_state(token)
-            if self._deadline.remaining() <= 0:  # nobody waits for this login any more
-                raise DeadlineError(f"no time is left for the login of token {token}", hint="allow more with --timeout")
-            if attended:
-                return token.open(secret)
-            return _send_recorded(token, secret, source, record)
+            before.append(token.tries)
+
+        def judge(error: SignerError) -> Verdict:
+            with suppress(SignerError):
+                token.refresh()
+            return verdict(error, tries_lost=_RANK[token.tries] > _RANK[before[0]])
+
+        guard = PinGuard(self._directory, _target(token), source, self._deadline)
+        return guard.attempt(lambda: token.open(secret), judge, ready=ready)
 
 
-def _send_recorded(
-    token: Token, secret: Secret | ProtectedAuthentication, source: PinSource, record: PinRecord
-) -> TokenSession:
-    try:
-        record.write(source, "trying")
-    except PinNotUsableError as error:
-        raise _not_sent(error, source) from error
-    before = token.tries
-    try:
-        session = token.open(secret)
-    except SignerError as error:
-        with suppress(SignerError):
-            token.refresh()
-        judged = verdict(error, tries_lost=_RANK[token.tries] > _RANK[before])
-        log.debug("login: the answer says of the PIN from %s: %s", source, judged)
-        # What cannot be written now leaves "trying", which counts as much.
-        with suppress(PinNotUsableError):
-            record.write(source, None if judged == "unasked" else judged)
-        if judged != "unasked":
-            error.hint = printable(f"correct {source}; the PIN is not sent again {_until(token, source)}")
-        raise
-    with suppress(PinNotUsableError):
-        record.write(source, None)
-    return session
-
-
-def _until(token: Token, source: PinSource) -> str:
-    changed = "until the file changes, or " if source.version else ""
-    return f"{changed}until you run `rolekey pin forget '{token.uri()}'`"
-
-
-def _refused_before(token: Token, entry: Entry) -> PinIncorrectError:
-    said = "was refused" if entry.state == "refused" else "may have been refused (the answer is not known)"
-    return PinIncorrectError(
-        f"the PIN from {entry.source} {said} by token {token} at {entry.at} and has not changed: it is not sent again",
-        hint=f"correct it; it is not sent {_until(token, entry.source)}",
-        tries=token.tries,
-    )
-
-
-def _not_sent(error: PinNotUsableError, source: PinSource) -> PinNotUsableError:
-    return PinNotUsableError(f"the PIN from {source} is not sent: {error.message}", hint=error.hint)
+def _target(token: Token) -> PinTarget:
+    name = TokenName(token.label, token.serial, token.manufacturer, token.model)
+    return PinTarget(name, f"token {token}", token.uri(), lambda: token.tries)

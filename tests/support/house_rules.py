@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sigv4_x509",),
     ("signers",),
     ("tokens",),
+    ("pin_guard",),
     ("config", "pins", "pin_record"),
     ("options",),
     ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol", "tss2_key"),

@@ -6,12 +6,12 @@ import ctypes
 import logging
 import os
 from dataclasses import dataclass
-from typing import Literal
 
 import pkcs11
 from pkcs11 import exceptions as codes
 
 from rolekey.errors import PinIncorrectError, PinLockedError, SignerError
+from rolekey.pin_guard import Verdict
 from rolekey.tokens.token import Token
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,6 @@ def pin_limits(token: Token) -> PinLimits:
     return PinLimits(minimum, maximum) if minimum <= maximum else PinLimits(0, None)
 
 
-Verdict = Literal["refused", "unasked", "unclear"]
 # Codes after which the token has not compared the PIN, by the standard's words or because it was not reached.
 _UNASKED = frozenset(
     {

@@ -27,7 +27,7 @@ MAX_FILE_SIZE = 1 << 20
 _YUBICO_ATTESTATION = "1.3.6.1.4.1.41482.3."
 # An export without a password has either no password or an empty one: both are in use.
 _NO_PASSWORD = (b"", None)
-_PEM_BLOCK = re.compile(rb"-----BEGIN (X509 )?CERTIFICATE-----(.*?)-----END \1CERTIFICATE-----", re.DOTALL)
+_PEM_BLOCK = re.compile(rb"-----BEGIN (X509 |)CERTIFICATE-----(.*?)-----END \1CERTIFICATE-----", re.DOTALL)
 
 
 def read_file(path: Path, what: str, error_class: type[RolekeyError] = CertificateError) -> bytes:

@@ -5,7 +5,6 @@ its place. The certificate itself stays as it is: it is what its issuer signed a
 """
 
 from datetime import datetime
-from typing import Annotated
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -14,35 +13,23 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-# ecdsa-with-SHA224 to ecdsa-with-SHA512.
-_ECDSA_WITH_SHA2 = "1.2.840.10045.4.3."
-
-
-@asn1.sequence
-class _Algorithm:
-    algorithm: x509.ObjectIdentifier
-    parameters: asn1.Null | None
-
-
-@asn1.sequence
-class _TBSCertificate:
-    version: Annotated[int | None, asn1.Explicit(0)]
-    serial_number: asn1.TLV
-    signature: _Algorithm
-    issuer: asn1.TLV
-    validity: asn1.TLV
-    subject: asn1.TLV
-    public_key: asn1.TLV
-    issuer_id: Annotated[asn1.BitString | None, asn1.Implicit(1)]
-    subject_id: Annotated[asn1.BitString | None, asn1.Implicit(2)]
-    extensions: Annotated[list[asn1.TLV] | None, asn1.Explicit(3)]
+# ecdsa-with-SHA224 to ecdsa-with-SHA512 differ in the last byte.
+_ECDSA_WITH_SHA2 = bytes.fromhex("06082a8648ce3d0403")
+_NULL = b"\x05\x00"
 
 
 @asn1.sequence
 class _Certificate:
-    tbs_certificate: _TBSCertificate
-    algorithm: _Algorithm
-    signature: asn1.BitString
+    tbs_certificate: asn1.TLV
+    algorithm: asn1.TLV
+    signature: asn1.TLV
+
+
+@asn1.sequence
+class _CertificateByMembers:
+    tbs_certificate: list[asn1.TLV]
+    algorithm: asn1.TLV
+    signature: asn1.TLV
 
 
 class NullParametersCertificate:
@@ -56,13 +43,11 @@ class NullParametersCertificate:
     """
 
     def __init__(self, der: bytes) -> None:
-        parts = asn1.decode_der(_Certificate, der)
         self._der = der
-        self._signed = asn1.encode_der(parts.tbs_certificate)
-        for algorithm in (parts.tbs_certificate.signature, parts.algorithm):
-            if not algorithm.algorithm.dotted_string.startswith(_ECDSA_WITH_SHA2):
-                raise ValueError("not signed with ECDSA and SHA-2")
-            algorithm.parameters = None
+        self._signed = asn1.encode_der(asn1.decode_der(_Certificate, der).tbs_certificate)
+        parts = asn1.decode_der(_CertificateByMembers, der)
+        parts.tbs_certificate = [_without_null(member) for member in parts.tbs_certificate]
+        parts.algorithm = _without_null(parts.algorithm)
         self.mended = x509.load_der_x509_certificate(asn1.encode_der(parts))
 
     @property
@@ -117,3 +102,11 @@ class NullParametersCertificate:
 
     def __hash__(self) -> int:
         return hash(self._der)
+
+
+def _without_null(element: asn1.TLV) -> asn1.TLV:
+    """The element, without the NULL where it is the AlgorithmIdentifier of ECDSA: nothing else begins with an OID."""
+    content = bytes(element.data)
+    if element.tag_bytes == b"\x30" and content[:9] == _ECDSA_WITH_SHA2 and content[10:] == _NULL:
+        return asn1.decode_der(asn1.TLV, b"\x30\x0a" + content[:10])
+    return element

@@ -6,6 +6,8 @@ The fields are those of draft-bottomley-tpm2-keys; any other can be put in their
 import base64
 from collections.abc import Iterable, Mapping
 
+from support.der import explicit, integer, octets, tlv
+
 LOADABLE = bytes.fromhex("06066781050a0103")
 IMPORTABLE = bytes.fromhex("06066781050a0104")
 SEALED = bytes.fromhex("06066781050a0105")
@@ -13,35 +15,6 @@ TRUE = b"\x01\x01\xff"
 OLD_TRUE = b"\x01\x01\x01"
 FALSE = b"\x01\x01\x00"
 EMPTY_AUTH, POLICY, SECRET, AUTH_POLICY, DESCRIPTION, RSA_PARENT = range(6)
-
-
-def tlv(tag: int, *content: bytes) -> bytes:
-    """An element of DER with a tag of one byte."""
-    body = b"".join(content)
-    if len(body) < 128:
-        return bytes([tag, len(body)]) + body
-    size = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(size)]) + size + body
-
-
-def explicit(number: int, content: bytes) -> bytes:
-    """An element under the explicit tag [number]."""
-    return tlv(0xA0 | number, content)
-
-
-def octets(content: bytes) -> bytes:
-    """An OCTET STRING."""
-    return tlv(0x04, content)
-
-
-def utf8(text: str) -> bytes:
-    """A UTF8String."""
-    return tlv(0x0C, text.encode())
-
-
-def integer(value: int) -> bytes:
-    """An INTEGER, in as few bytes as its sign allows."""
-    return tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
 
 def policy(commands: Iterable[tuple[int, bytes]]) -> bytes:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rolekey.errors import AmbiguousMatchError, KeyNotFoundError, RolekeyError, UnsupportedKeyError
 from rolekey.tss2_key import PolicyCommand, TSS2Key, is_tss2
+from support.der import explicit, integer, octets, tlv, utf8
 from support.pki import make_root
 from support.tss2_files import (
     AUTH_POLICY,
@@ -24,14 +25,9 @@ from support.tss2_files import (
     SEALED,
     SECRET,
     TRUE,
-    explicit,
-    integer,
     key_der,
     key_pem,
-    octets,
     policy,
-    tlv,
-    utf8,
 )
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "tss2"

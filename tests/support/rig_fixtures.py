@@ -14,6 +14,7 @@ from support.pkcs11_shim import PKCS11Shim
 from support.rig_token import RigToken
 from support.softhsm import ProvisionedToken
 from support.swtpm import SWTPM, running_swtpm
+from support.tpm2_pkcs11_rig import tpm2_pkcs11_token as running_tpm2_pkcs11
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,6 +62,14 @@ def opencryptoki_token(tmp_path: Path) -> Iterator[RigToken]:
     """A new token of openCryptoki: its PIN may be locked. Its clients need `RigToken.wrapper`."""
     with opencryptoki_rig.opencryptoki_token(tmp_path / "opencryptoki") as token:
         yield token
+
+
+@pytest.fixture
+def tpm2_pkcs11_token(tmp_path: Path) -> Iterator[tuple[RigToken, SWTPM]]:
+    """A new token in a new TPM: its PIN may be locked. No program leaves anything loaded in the TPM."""
+    with running_tpm2_pkcs11(tmp_path / "tpm2-pkcs11") as (token, tpm):
+        yield token, tpm
+        tpm.assert_clean()
 
 
 @pytest.fixture(scope="module")

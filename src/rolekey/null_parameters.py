@@ -13,23 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from rolekey.der import encoded, members, sequence
+
 # ecdsa-with-SHA224 to ecdsa-with-SHA512 differ in the last byte.
 _ECDSA_WITH_SHA2 = bytes.fromhex("06082a8648ce3d0403")
 _NULL = b"\x05\x00"
-
-
-@asn1.sequence
-class _Certificate:
-    tbs_certificate: asn1.TLV
-    algorithm: asn1.TLV
-    signature: asn1.TLV
-
-
-@asn1.sequence
-class _CertificateByMembers:
-    tbs_certificate: list[asn1.TLV]
-    algorithm: asn1.TLV
-    signature: asn1.TLV
 
 
 class NullParametersCertificate:
@@ -44,11 +32,10 @@ class NullParametersCertificate:
 
     def __init__(self, der: bytes) -> None:
         self._der = der
-        self._signed = asn1.encode_der(asn1.decode_der(_Certificate, der).tbs_certificate)
-        parts = asn1.decode_der(_CertificateByMembers, der)
-        parts.tbs_certificate = [_without_null(member) for member in parts.tbs_certificate]
-        parts.algorithm = _without_null(parts.algorithm)
-        self.mended = x509.load_der_x509_certificate(asn1.encode_der(parts))
+        signed, algorithm, signature = members(asn1.decode_der(asn1.TLV, der))
+        self._signed = encoded(signed)
+        mended = sequence(b"".join(map(_without_null, members(signed))))
+        self.mended = x509.load_der_x509_certificate(sequence(mended + _without_null(algorithm) + encoded(signature)))
 
     @property
     def subject(self) -> x509.Name:
@@ -104,9 +91,9 @@ class NullParametersCertificate:
         return hash(self._der)
 
 
-def _without_null(element: asn1.TLV) -> asn1.TLV:
+def _without_null(element: asn1.TLV) -> bytes:
     """The element, without the NULL where it is the AlgorithmIdentifier of ECDSA: nothing else begins with an OID."""
     content = bytes(element.data)
     if element.tag_bytes == b"\x30" and content[:9] == _ECDSA_WITH_SHA2 and content[10:] == _NULL:
-        return asn1.decode_der(asn1.TLV, b"\x30\x0a" + content[:10])
-    return element
+        return sequence(content[:10])
+    return encoded(element)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from cryptography.hazmat import asn1
 from cryptography.x509 import ObjectIdentifier
 
+from rolekey.der import members
 from rolekey.errors import AmbiguousMatchError, KeyNotFoundError, UnsupportedKeyError, printable
 
 T = TypeVar("T")
@@ -25,16 +26,6 @@ _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----(.*?)-----END 
 HIERARCHIES = frozenset({0x40000001, 0x40000007, 0x4000000B, 0x4000000C})
 _PERSISTENT = range(0x81000000, 0x82000000)
 _ANEW = "the file is damaged or no TPM key; make it anew with: openssl genpkey -provider tpm2 -provider default"
-
-
-@asn1.sequence
-class _Wrapper:
-    sequence: asn1.TLV
-
-
-@asn1.sequence
-class _Wrapped:
-    members: list[asn1.TLV]
 
 
 @asn1.sequence
@@ -101,9 +92,9 @@ class TSS2Key:
         """
         der = _der(data, name)
         try:
-            members = _members(asn1.decode_der(asn1.TLV, der))
-            fields = _context_fields(members)
-            object_type, parent, public, private = (m for m in members if not _is_context(m))
+            elements = members(asn1.decode_der(asn1.TLV, der))
+            fields = _context_fields(elements)
+            object_type, parent, public, private = (e for e in elements if not _is_context(e))
             kind = _kind(_as(ObjectIdentifier, object_type).dotted_string, name)
             return cls(
                 kind=kind,
@@ -149,19 +140,14 @@ def _der(data: bytes, name: str) -> bytes:
         raise UnsupportedKeyError(f"the TSS2 PRIVATE KEY in {name} is cut off or no base64", hint=_ANEW) from error
 
 
-def _members(sequence: asn1.TLV) -> list[asn1.TLV]:
-    # A SEQUENCE OF anything is read only as a member of something.
-    return asn1.decode_der(_Wrapped, asn1.encode_der(_Wrapper(sequence=sequence))).members
-
-
 def _is_context(tlv: asn1.TLV) -> bool:
     return tlv.tag_bytes[0] & 0xC0 == 0x80
 
 
-def _context_fields(members: list[asn1.TLV]) -> dict[int, asn1.TLV]:
+def _context_fields(elements: list[asn1.TLV]) -> dict[int, asn1.TLV]:
     """The fields [0] to [5] by number, without their explicit tag. Each may be there once."""
     fields = {}
-    for tlv in filter(_is_context, members):
+    for tlv in filter(_is_context, elements):
         tag = tlv.tag_bytes[0] & 0x1F
         if tag > 5:
             continue
@@ -196,7 +182,7 @@ def _boolean(tlv: asn1.TLV | None) -> bool:
 
 
 def _policy(tlv: asn1.TLV | None) -> tuple[PolicyCommand, ...]:
-    commands = [_as(_TPMPolicy, member) for member in _members(tlv)] if tlv else []
+    commands = [_as(_TPMPolicy, member) for member in members(tlv)] if tlv else []
     if not all(0 <= command.command_code < 1 << 32 for command in commands):
         raise ValueError("not a TPM_CC")
     return tuple(PolicyCommand(command.command_code, command.command_policy) for command in commands)

@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("options",),
     ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol", "tss2_key"),
     ("pin_files", "pin_source", "private_files", "null_parameters"),
+    ("der",),
     ("pkcs11_uri_syntax",),
     ("interaction",),
     ("secret", "deadline"),

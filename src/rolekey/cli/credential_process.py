@@ -21,6 +21,7 @@ def credential_process(**values: Any) -> None:
     Put this command into ~/.aws/config as the credential_process of a profile.
     """
     claim_descriptor(values["pin_source"])
+    claim_descriptor(values["tpm_parent_password_source"], "--tpm-parent-password-source")
     shield_output(debug=values["debug"])
     if values["debug"]:
         trace_to_stderr()
@@ -62,6 +63,10 @@ def options_from(values: dict[str, Any]) -> Options:
         pin_file_group_readable=bool(values["pin_file_group_readable"]),
         pkcs11_init_args=values["pkcs11_init_args"],
         use_last_try=bool(values["use_last_try"]),
+        tpm_tcti=values["tpm_tcti"],
+        tpm_key_password=values["tpm_key_password"],
+        no_tpm_key_password=bool(values["no_tpm_key_password"]),
+        tpm_parent_password_source=values["tpm_parent_password_source"],
         verify_tls=not values["no_verify_ssl"],
         use_fips_endpoint=values["use_fips_endpoint"],
         use_dualstack_endpoint=values["use_dualstack_endpoint"],

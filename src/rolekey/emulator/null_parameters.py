@@ -4,10 +4,13 @@ Whether the service takes such a certificate is not known; most programs do, and
 not, and is given a copy without the NULL. The issuer's signature is verified over what the issuer signed.
 """
 
+from collections.abc import Iterable
+
 from cryptography.hazmat import asn1
 
 _OBJECT = bytes.fromhex("06082a8648ce3d0403")  # and one byte for the hash
 _NULL = bytes.fromhex("0500")
+_SEQUENCE = bytes([0x30])
 
 
 @asn1.sequence
@@ -37,14 +40,22 @@ def mend(der: bytes) -> tuple[bytes, bytes] | None:
         outside, inside = asn1.decode_der(_Outside, der), asn1.decode_der(_Inside, der)
     except ValueError:
         return None
-    inside.to_be_signed = [_mended(part) for part in inside.to_be_signed]
-    inside.algorithm = _mended(inside.algorithm)
-    copy = asn1.encode_der(inside)
-    return None if copy == der else (copy, asn1.encode_der(outside.to_be_signed))
+    body = _encode(_SEQUENCE, b"".join(_mended(inside.to_be_signed)))
+    copy = _encode(_SEQUENCE, body + b"".join(_mended((inside.algorithm, inside.signature))))
+    signed = _encode(outside.to_be_signed.tag_bytes, bytes(outside.to_be_signed.data))
+    return None if copy == der else (copy, signed)
 
 
-def _mended(part: asn1.TLV) -> asn1.TLV:
-    data = bytes(part.data)
-    if data.startswith(_OBJECT) and data[10:] == _NULL:
-        return asn1.decode_der(asn1.TLV, bytes([0x30, 10]) + data[:10])
-    return part
+def _mended(parts: Iterable[asn1.TLV]) -> Iterable[bytes]:
+    for part in parts:
+        data = bytes(part.data)
+        wrong = data.startswith(_OBJECT) and data[10:] == _NULL
+        yield _encode(part.tag_bytes, data[:10] if wrong else data)
+
+
+def _encode(tag: bytes, content: bytes) -> bytes:
+    length = len(content)
+    if length < 128:
+        return tag + bytes([length]) + content
+    size = length.to_bytes((length.bit_length() + 7) // 8)
+    return tag + bytes([128 + len(size)]) + size + content

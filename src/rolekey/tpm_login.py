@@ -33,6 +33,7 @@ from rolekey.signers.tpm_connection import TPM, Lockout, Trial
 from rolekey.signers.tpm_device import TPMDevice
 from rolekey.signers.tpm_key import TPMKey
 from rolekey.signers.tpm_objects import read_public
+from rolekey.signers.tpm_public import PublicArea
 from rolekey.tss2_key import HIERARCHIES
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class TPMLogin:
         """
         parent = self._parent(device, key)
         own = Holder(
-            TokenName("TPM key", key.area.name.hex(), "", ""),
+            _name_of(key.area),
             key.text,
             key.area.largest_password,
             key.area.counts_wrong_passwords,
@@ -301,11 +302,15 @@ def _checked(pin: Pin, holder: Holder) -> Pin:
     return pin
 
 
+def _name_of(area: PublicArea) -> TokenName:
+    """What tells a key from all others, in every TPM: its Name, as much of it as a serial number of PKCS#11 holds."""
+    return TokenName("TPM key", area.name[2:10].hex(), "", "")
+
+
 def _parent_holder(tpm: TPM, handle: int, text: str) -> Holder:
     if handle in HIERARCHIES:
         manufacturer, model = tpm.maker()
         name = TokenName("TPM hierarchy", f"{handle:#x}", manufacturer, model)
         return Holder(name, f"{text}, the hierarchy {handle:#x}", _LONGEST, counted=False)
     area = read_public(tpm, handle, f"{text}, {handle:#x}")
-    name = TokenName("TPM key", area.name.hex(), "", "")
-    return Holder(name, f"{text}, {handle:#x}", area.largest_password, area.counts_wrong_passwords)
+    return Holder(_name_of(area), f"{text}, {handle:#x}", area.largest_password, area.counts_wrong_passwords)

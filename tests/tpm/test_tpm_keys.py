@@ -7,14 +7,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from rolekey.config import resolve_settings
-from rolekey.deadline import Deadline
-from rolekey.identity import open_identity
-from rolekey.interaction import NoInteraction
-from rolekey.options import Options
-from support.contract_child import ARNS
 from support.der import utf8
 from support.pki import make_root
+from support.tpm_identity import identity_of, password_file
 from support.tpm_keys import (
     ENDORSEMENT,
     NULL,
@@ -33,13 +28,6 @@ from support.tss2_files import DESCRIPTION, RSA_PARENT, TRUE
 def keys(swtpm):
     """What makes keys in the module's TPM."""
     return TPMKeys(swtpm, make_root())
-
-
-def identity_of(tpm, made, **options):
-    """The identity of a key, as a program opens it."""
-    given = {"private_key": made.private_key, "certificate": str(made.certificate), "tpm_tcti": tpm.tcti}
-    settings = resolve_settings(Options(**ARNS, **{**given, **made.options, **options}), {})
-    return open_identity(settings, NoInteraction(), Deadline(60))
 
 
 def check(tpm, made, **options):
@@ -92,7 +80,7 @@ def test_hierarchies(tpm, keys, hierarchy):
 
 
 def test_rsa_parent(tpm, keys):
-    """rsaParent means the standard key of RSA."""
+    """The field rsaParent means the standard key of RSA."""
     made = keys.by_tools(rsa_parent=True, fields={RSA_PARENT: TRUE})
     check(tpm, made)
 
@@ -136,23 +124,17 @@ def test_policies(tpm, keys):
         policy=keys.policy_digest(pcrs, ("tpm2_policyauthvalue",)),
         fields=policy_field([(POLICY_PCR, body), (POLICY_AUTH_VALUE, b"")]),
     )
-    check(tpm, made, pin_source=password_file(tpm, "secret"))
-
-
-def password_file(tpm, password):
-    """A --pin-source that gives a password."""
-    path = tpm.directory / f"password-{password}"
-    path.touch(mode=0o600)
-    path.write_text(password)
-    return f"file:{path}"
+    check(tpm, made, pin_source=password_file(tpm.directory, "secret"))
 
 
 def test_passwords(tpm, keys):
     """The password of a key is taken from its source, in files of both programs and for a handle."""
-    check(tpm, keys.by_openssl("EC", "group:P-256", password="secret"), pin_source=password_file(tpm, "secret"))
-    check(tpm, keys.by_tools(password="secret"), pin_source=password_file(tpm, "secret"))
+    check(
+        tpm, keys.by_openssl("EC", "group:P-256", password="secret"), pin_source=password_file(tpm.directory, "secret")
+    )
+    check(tpm, keys.by_tools(password="secret"), pin_source=password_file(tpm.directory, "secret"))
     made = keys.by_tools(password="secret", handle=0x81010002)
-    check(tpm, made, pin_source=password_file(tpm, "secret"))
+    check(tpm, made, pin_source=password_file(tpm.directory, "secret"))
 
 
 def test_password_of_a_parent(tpm, keys):
@@ -162,8 +144,8 @@ def test_password_of_a_parent(tpm, keys):
     check(
         tpm,
         made,
-        pin_source=password_file(tpm, "secret"),
-        tpm_parent_password_source=password_file(tpm, "parent"),
+        pin_source=password_file(tpm.directory, "secret"),
+        tpm_parent_password_source=password_file(tpm.directory, "parent"),
     )
 
 
@@ -172,6 +154,6 @@ def test_password_of_a_hierarchy(tpm, keys):
     tpm.run("tpm2_changeauth", "--object-context", "owner", "owner")
     try:
         made = keys.by_tools(parent_password="owner")
-        check(tpm, made, tpm_parent_password_source=password_file(tpm, "owner"))
+        check(tpm, made, tpm_parent_password_source=password_file(tpm.directory, "owner"))
     finally:
         tpm.run("tpm2_changeauth", "--object-context", "owner", "--object-auth", "owner")

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, helper_command
-from rolekey.cli.terminal import Terminal, shield_output, trace_to_stderr
+from rolekey.cli.terminal import Terminal, shield_output, signals_raise, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
@@ -28,7 +28,8 @@ def credential_process(**values: Any) -> None:
     settings = resolve_settings(options_from(values), os.environ)
     deadline = Deadline(settings.timeout)
     silent = settings.pin_source is not None and settings.pin_source.kind == "none"
-    credentials = fetch_credentials(settings, NoInteraction() if silent else Terminal(deadline), deadline)
+    with signals_raise():
+        credentials = fetch_credentials(settings, NoInteraction() if silent else Terminal(deadline), deadline)
     from rolekey.vend.process import credential_process_json  # noqa: PLC0415 - beside its use
 
     sys.stdout.write(credential_process_json(credentials) + "\n")

@@ -86,6 +86,9 @@ class TPM:
         address: for messages.
         check: raises where nobody waits any more.
         deadline: how long a busy TPM is asked again.
+
+    Attributes:
+        left: the TPM's handles of what could not be unloaded over this connection.
     """
 
     def __init__(self, esapi: Any, address: TPMAddress, check: Callable[[], None], deadline: Deadline) -> None:
@@ -94,6 +97,7 @@ class TPM:
         self._check = check
         self._deadline = deadline
         self._loaded: list[Any] = []
+        self.left: list[int] = []
 
     def call(self, doing: str, command: Callable[[], T], trial: Trial | None = None) -> T:
         """One command, sent again while the TPM says that it is busy.
@@ -148,6 +152,7 @@ class TPM:
             except TSS2_Exception as error:
                 if plain(error.rc) not in TRY_AGAIN:
                     log.debug("unload: %s", error)
+                    self.left.append(int(self.esapi.tr_get_tpm_handle(handle)))
                     return
                 time.sleep(FIRST_PAUSE)
             else:

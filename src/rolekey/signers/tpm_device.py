@@ -10,14 +10,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from tpm2_pytss import ESAPI, TSS2_Exception
 
 from rolekey.deadline import Deadline
-from rolekey.errors import TokenOperationError, TokenStateError
+from rolekey.errors import SignerError, TokenOperationError, TokenStateError
 from rolekey.private_files import make_directory, take_lock
 from rolekey.signers.tpm_connection import FIRST_PAUSE, LONGEST_PAUSE, TPM, return_code
 from rolekey.signers.tpm_return_codes import NO_ROOM
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 # How long one who gives up waits for what is loaded to be unloaded.
 CLEAN_SECONDS = 2.0
+# TPM2_FlushContext up to the handle: without sessions, 14 bytes.
+_FLUSH_CONTEXT = bytes.fromhex("8001 0000000e 00000165")
 
 
 class Errand:
@@ -121,8 +123,16 @@ class TPMDevice:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _once(self, errand: Errand, work: Callable[[TPM], T]) -> T:
-        with self._locked(), open_tcti(self.address) as tcti:
+        with self._locked():
             errand.begin()
+            left: list[int] = []
+            try:
+                return self._connected(errand, work, left)
+            finally:
+                self._unload(left)
+
+    def _connected(self, errand: Errand, work: Callable[[TPM], T], left: list[int]) -> T:
+        with open_tcti(self.address) as tcti:
             try:
                 esapi = ESAPI(tcti)
             except TSS2_Exception as error:
@@ -132,7 +142,16 @@ class TPMDevice:
                 return work(tpm)
             finally:
                 tpm.unload_all()
+                left += tpm.left
                 esapi.close()
+
+    def _unload(self, handles: list[int]) -> None:
+        """Unload over a new connection what the old one did not get unloaded when it broke."""
+        with suppress(SignerError, TSS2_Exception):
+            for handle in handles:
+                with open_tcti(self.address) as tcti:
+                    tcti.transmit(_FLUSH_CONTEXT + handle.to_bytes(4))
+                    tcti.receive()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

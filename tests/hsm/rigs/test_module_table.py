@@ -3,7 +3,7 @@
 import pytest
 
 from support.card_rig import card_in_reader, find_opensc, find_ykcs11
-from support.module_table import Subject, committed, render, softhsm_as_rig_token, try_everything, write
+from support.module_table import TABLE, Subject, softhsm_as_rig_token, try_everything
 from support.p11_kit_rig import find_p11_kit
 
 RIGS = ("softhsm", "virtual-card", "opensc", "ykcs11", "nss", "p11-kit", "opencryptoki", "tpm2-pkcs11")
@@ -36,7 +36,4 @@ def test_the_table_of_the_page(
     server = p11_kit_server
     add(Subject("p11-kit client, SoftHSM behind it", server.token(find_p11_kit()), server.kill, server.start))
     add(Subject("tpm2-pkcs11, TPM 2.0", tpm2_pkcs11_token[0]))
-    table = render(rows)
-    if request.config.getoption("--write-module-table"):
-        write(table)
-    assert committed() == table, "the table has changed: look at it, and run scripts/module-table"
+    TABLE.check(rows, write=request.config.getoption("--write-module-table"))

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from rolekey.config import resolve_settings
+from rolekey.deadline import Deadline
 from rolekey.errors import (
     ConfigurationError,
     DeadlineError,
@@ -21,12 +23,14 @@ from rolekey.errors import (
     TokenOperationError,
     TokenStateError,
 )
+from rolekey.identity import open_identity
+from rolekey.interaction import NoInteraction
 from rolekey.signers.tpm_return_codes import FAILURES
 from rolekey.signers.tpm_tcti import TPMAddress, open_tcti
 from support.contract_child import ARNS
 from support.pki import make_root
 from support.swtpm import running_swtpm
-from support.tpm_identity import identity_of
+from support.tpm_identity import identity_of, options_of, password_file
 from support.tpm_keys import TPMKeys
 from support.tpm_proxy import (
     CREATE_PRIMARY,
@@ -34,6 +38,7 @@ from support.tpm_proxy import (
     LOAD,
     READ_PUBLIC,
     SIGN,
+    START_AUTH_SESSION,
     answering,
     holding_back,
     proxy_of,
@@ -139,12 +144,10 @@ def test_the_deadline(tpm, made, proxy):
     assert proxy.commands[SIGN] == 0
 
 
-@pytest.mark.parametrize("command", [CREATE_PRIMARY, LOAD, SIGN], ids=hex)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
-def test_a_signal_leaves_nothing_behind(tpm, made, proxy, command, number, code):
-    """A process that is ended by a signal while its key is loaded unloads it, and ends with the usual code."""
+def interrupted(tpm, proxy, made, command, number, *more):
+    """Send the command a signal while the TPM's answer to something is held back; how it ends, and what it says."""
     arns = [word for name, arn in ARNS.items() for word in (f"--{name.replace('_', '-')}", arn)]
-    words = [*arns, "--endpoint", "http://127.0.0.1:1", "--tpm-tcti", str(proxy.path)]
+    words = [*arns, "--endpoint", "http://127.0.0.1:1", "--tpm-tcti", str(proxy.path), *more]
     words += ["--certificate", str(made.certificate), "--private-key", made.private_key]
     with holding_back() as (behaviour, reached, go):
         proxy.script(command, behaviour)
@@ -160,8 +163,26 @@ def test_a_signal_leaves_nothing_behind(tpm, made, proxy, command, number, code)
             process.send_signal(number)
             threading.Timer(0.3, go.set).start()
             stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stdout, stderr.strip()) == (code, b"", b"")
     tpm.assert_clean()
+    return process.returncode, stdout, stderr.strip()
+
+
+@pytest.mark.parametrize("command", [CREATE_PRIMARY, LOAD, SIGN], ids=hex)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_signal_leaves_nothing_behind(tpm, made, proxy, command, number, code):
+    """A process that is ended by a signal while its key is loaded unloads it, and ends with the usual code."""
+    assert interrupted(tpm, proxy, made, command, number) == (code, b"", b"")
+
+
+@pytest.mark.parametrize("command", [START_AUTH_SESSION, LOAD, SIGN], ids=hex)
+def test_a_signal_is_no_wrong_password(tpm, keys, proxy, command, tmp_path):
+    """So it does with its sessions, and the password that was being used is sent again by the next run."""
+    made = keys.by_tools(password="secret")
+    source = password_file(tmp_path, "secret")
+    assert interrupted(tpm, proxy, made, command, signal.SIGTERM, "--pin-source", source) == (143, b"", b"")
+    with identity_of(tpm, made, pin_source=source) as identity:
+        identity.sign("text")
+    assert tpm.lockout_counter() == 0
 
 
 @pytest.mark.parametrize("command", [CREATE_PRIMARY, LOAD, SIGN], ids=hex)
@@ -315,6 +336,21 @@ def opened(path):
     """The device as a TPM."""
     with open_tcti(TPMAddress("device", path)):
         yield
+
+
+def test_a_socket_of_swtpm(tpm, made, tmp_path):
+    """The socket that swtpm itself opens, as the official helper's users have it in TPM_DEVICE, is a TPM."""
+    path = tmp_path / "socket"
+    words = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tmp_path}", "--server", f"type=unixio,path={path}"]
+    words += ["--ctrl", f"type=unixio,path={tmp_path / 'control'}", "--flags", "not-need-init,startup-clear"]
+    with subprocess.Popen([*words, "--pid", f"file={tmp_path / 'pid'}"]) as process:
+        while not (tmp_path / "pid").exists():
+            assert process.poll() is None
+        # A key of another TPM: this one sees it, and does not know it.
+        settings = resolve_settings(options_of(tpm, made, tpm_tcti=None), {"TPM_DEVICE": str(path)})
+        with open_identity(settings, NoInteraction(), Deadline(20)) as identity, pytest.raises(KeyNotFoundError):
+            identity.sign("text")
+        process.kill()
 
 
 def test_no_key_at_the_handle(tpm, kept):

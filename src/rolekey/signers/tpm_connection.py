@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -205,17 +206,19 @@ class TPM:
         counted = "the TPM does not count that"
         tries: Tries = "unknown"
         if plain(error.rc) == AUTH_FAIL:
-            counted, tries = "the TPM has counted that", self.lockout().tries
+            counted = "the TPM has counted that"
+            with suppress(SignerError):
+                tries = self.lockout().tries
         return PinIncorrectError(
             f"{doing}: the {which} was not accepted; {counted} ({name_of(error.rc)})", hint=hint, tries=tries
         )
 
     def _locked(self, doing: str, error: TSS2_Exception) -> PinLockedError:
-        lockout = self.lockout()
+        hint = "wait, or reset it with the lockout password: tpm2_dictionarylockout --clear-lockout"
+        with suppress(SignerError):
+            hint = self.lockout().remedy
         return PinLockedError(
-            f"{doing}: the TPM is locked after {lockout.counter} wrong passwords ({name_of(error.rc)})",
-            hint=lockout.remedy,
-            tries="none",
+            f"{doing}: the TPM is locked after wrong passwords ({name_of(error.rc)})", hint=hint, tries="none"
         )
 
 

@@ -147,11 +147,10 @@ class TPMDevice:
 
     def _unload(self, handles: list[int]) -> None:
         """Unload over a new connection what the old one did not get unloaded when it broke."""
-        with suppress(SignerError, TSS2_Exception):
-            for handle in handles:
-                with open_tcti(self.address) as tcti:
-                    tcti.transmit(_FLUSH_CONTEXT + handle.to_bytes(4))
-                    tcti.receive()
+        for handle in handles:
+            with suppress(SignerError, TSS2_Exception), open_tcti(self.address) as tcti:
+                tcti.transmit(_FLUSH_CONTEXT + handle.to_bytes(4))
+                tcti.receive()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

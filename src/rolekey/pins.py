@@ -58,15 +58,23 @@ class PinReader:
         source: of ``--pin-source``, which decides, or None.
         uris: the first that configures a PIN decides next (RFC 7512: ``pin-value`` or ``pin-source``).
         group_readable: files may be readable by their group.
+        option: where `source` was named.
 
     A PIN in an environment variable is taken out of this process's environment here and now, whether or not it turns
     out to be needed: no child that is started later inherits it.
     """
 
-    def __init__(self, source: PinSource | None, *uris: PKCS11URI | None, group_readable: bool = False) -> None:
+    def __init__(
+        self,
+        source: PinSource | None,
+        *uris: PKCS11URI | None,
+        group_readable: bool = False,
+        option: str = "--pin-source",
+    ) -> None:
         self._source = source
         self._uris = uris
         self._group_readable = group_readable
+        self._option = option
         self._variable: Secret | None = None
         if source is not None and source.kind == "env" and (value := os.environ.pop(source.name, None)) is not None:
             self._variable = Secret(value)
@@ -110,7 +118,7 @@ class PinReader:
         if source.kind == "env":
             if self._variable is None:
                 raise PinRequiredError(
-                    f"{source}, which --pin-source names, is not set",
+                    f"{source}, which {self._option} names, is not set",
                     hint="set it for rolekey alone; it is read once and then removed from the environment",
                 )
             return Pin(self._variable, source)
@@ -154,13 +162,14 @@ class KeptPin:
         self._usable = usable
 
 
-def claim_descriptor(text: str | None) -> None:
+def claim_descriptor(text: str | None, option: str = "--pin-source") -> None:
     """Make sure of the descriptor of a ``fd:N``, before this process opens another one under that number.
 
     No child inherits it from now on.
 
     Args:
-        text: what ``--pin-source`` says; anything but ``fd:N`` is left to PinSource.parse().
+        text: what the option says; anything but ``fd:N`` is left to PinSource.parse().
+        option: its name.
 
     Raises:
         PinRequiredError: the descriptor is not open.
@@ -172,7 +181,7 @@ def claim_descriptor(text: str | None) -> None:
         os.set_inheritable(int(number), False)
     except OSError as error:
         raise PinRequiredError(
-            f"file descriptor {number}, which --pin-source names, is not open",
+            f"file descriptor {number}, which {option} names, is not open",
             hint=f"open it where rolekey is started, in a shell with {number}< /path/of/the/pin",
         ) from error
 

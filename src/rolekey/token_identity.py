@@ -5,9 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
-from rolekey.certificates import describe, read_certificates
+from rolekey.certificates import Certificate, describe, read_certificates
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, SignerError
@@ -39,7 +37,7 @@ def find_certificate(
     settings: Settings,
     uri: PKCS11URI,
     deadline: Deadline,
-) -> tuple[x509.Certificate, list[x509.Certificate]]:
+) -> tuple[Certificate, list[Certificate]]:
     """A certificate that a token shows without a login, and the others beside it.
 
     Raises:
@@ -142,7 +140,7 @@ class TokenIdentity:
         self,
         login: Login,
         contents: TokenContents,
-        certificate: x509.Certificate,
+        certificate: Certificate,
         match: CertificateMatch | None,
     ) -> PKCS11Signer:
         session = login.session
@@ -157,7 +155,7 @@ class TokenIdentity:
         reopen = reopener(_module(self._settings, self._key_uri), opened, again)
         return PKCS11Signer(opened, reopen, self._deadline, self._interaction.remind)
 
-    def _login(self, token: Token, certificate: x509.Certificate | None) -> Login:
+    def _login(self, token: Token, certificate: Certificate | None) -> Login:
         uri = self._key_uri
         if uri.object_label:
             return self._token_login.open(token, uri.object_label)
@@ -202,7 +200,7 @@ def _of(shown: Iterable[TokenContents], token: Token) -> TokenContents:
     return next(contents for contents in shown if contents.token is token)
 
 
-def _certificates(contents: TokenContents) -> list[x509.Certificate]:
+def _certificates(contents: TokenContents) -> list[Certificate]:
     return [entry.certificate for entry in contents.certificates]
 
 

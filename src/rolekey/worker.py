@@ -18,10 +18,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rolekey import errors
+from rolekey.certificates import load_certificate
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import RolekeyError, TokenOperationError
@@ -66,7 +66,7 @@ class Worker:
             self._kept = self._keep_pin(settings.pin_source)
             answer = self._request(deadline, "open", settings)
         certificate, *chain = (
-            x509.load_der_x509_certificate(base64.b64decode(text)) for text in (answer["certificate"], *answer["chain"])
+            load_certificate(base64.b64decode(text)) for text in (answer["certificate"], *answer["chain"])
         )
         return SigningIdentity(certificate, tuple(chain), _RemoteSigner(self, deadline))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
@@ -26,7 +27,9 @@ from rolekey.options import Options
 from rolekey.secret import Secret
 from rolekey.sigv4_x509 import verify_signature
 from rolekey.worker import Worker
+from support.null_parameters import with_null_parameters
 from support.pkcs11_shim import CKU_CONTEXT_SPECIFIC, CKU_USER, LOGIN_REQUIRED
+from support.pki import make_root
 from support.process import rolekey
 
 pytestmark = pytest.mark.rig("softhsm")
@@ -65,6 +68,21 @@ def test_signatures(worker, settings, provisioned_token, label):
         assert identity.certificate == expected
         for number in range(3):
             check_signature(identity, f"message {number}")
+
+
+def test_null_parameters_come_back_as_they_are(worker, settings, tmp_path):
+    """Certificates with a NULL beside ecdsa-with-SHA256 come back from the child byte for byte, and the key signs."""
+    root = make_root()
+    issuer = root.issue_authority()
+    leaf = issuer.issue()
+    certificate, private_key = leaf.write(tmp_path, "leaf")
+    originals = [with_null_parameters(each.certificate, by.key) for each, by in ((leaf, issuer), (issuer, root))]
+    certificate.write_bytes(originals[0])
+    (tmp_path / "issuer.der").write_bytes(originals[1])
+    options = {"certificate": str(certificate), "intermediates": str(tmp_path / "issuer.der")}
+    with worker.open_identity(settings(str(private_key), **options), Deadline(30)) as identity:
+        assert [c.public_bytes(Encoding.DER) for c in (identity.certificate, *identity.chain)] == originals
+        check_signature(identity)
 
 
 def test_one_child_for_many_identities(worker, settings, provisioned_token):

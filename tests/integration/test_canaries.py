@@ -43,11 +43,15 @@ from support.pki import key_to_pem, make_root
 from support.proxy import ScriptedProxy
 from support.service import HANG, Script, ScriptedService, answer, session_answer, session_document
 from support.softhsm import TOKEN_LABEL, ProvisionedToken
+from support.tpm_keys import POLICY_AUTH_VALUE, UNDER_POLICY, TPMKeys, policy_field
 
 PIN = canary("pin")
 WRONG_PIN = canary("wrong-pin")
 PASSPHRASE = canary("passphrase")
 WRONG_PASSPHRASE = canary("wrong-passphrase")
+TPM_PASSWORD = canary("tpm")
+WRONG_TPM_PASSWORD = canary("wrong-tpm")
+PARENT_PASSWORD = canary("parent")
 PROXY_PASSWORD = canary("proxy")
 USER_INFO = canary("user-info")
 SECRET_ACCESS_KEY = canary("secret-access-key")
@@ -120,6 +124,7 @@ class Case:
         words: further words, for the command line only.
         typed: the answer to the question on the terminal, for the command only.
         token: whether it needs the token.
+        tpm: whether it needs the TPM.
     """
 
     name: str
@@ -132,6 +137,7 @@ class Case:
     words: Sequence[str] = ()
     typed: str | None = None
     token: bool = False
+    tpm: bool = False
 
     @property
     def for_the_library(self) -> bool:
@@ -160,6 +166,17 @@ def pin(name: str, code: int = 0, says: str = "", *, uri: str = "", **more: Any)
     """A case with a PIN; `uri` is the key's."""
     options = TOKEN_KEY | ({"private_key": uri} if uri else {}) | more.pop("options", {})
     return Case(f"PIN: {name}", options, code, says, token=True, **more)
+
+
+def tpm_password(name: str, code: int = 0, says: str = "", *, key: str = "file", **more: Any) -> Case:
+    """A case with a TPM key's password; `key` is one of `tpm_inputs`."""
+    options = {"private_key": f"{{tpm_{key}}}", "certificate": f"{{tpm_{key}_certificate}}", "tpm_tcti": "{tcti}"}
+    return Case(f"TPM: {name}", options | more.pop("options", {}), code, says, tpm=True, **more)
+
+
+TPM_OPTION = {"tpm_key_password": TPM_PASSWORD}
+WRONG_TPM_OPTION = {"tpm_key_password": WRONG_TPM_PASSWORD}
+PARENT_OPTION = {"tpm_parent_password_source": "file:{parent_password_file}"}
 
 
 CASES = [
@@ -267,6 +284,43 @@ CASES = [
     # A PIN on the terminal
     pin("typed, accepted", uri="{token_uri}", typed=PIN),
     pin("typed, refused", 4, "CKR_PIN_INCORRECT", uri="{token_uri}", typed=WRONG_PIN),
+    # A TPM key's password
+    tpm_password("accepted", options=TPM_OPTION),
+    tpm_password("accepted, handle", key="handle", options=TPM_OPTION),
+    tpm_password("accepted, policy", key="policy", options=TPM_OPTION),
+    tpm_password("refused", 4, "TPM_RC_AUTH_FAIL", options=WRONG_TPM_OPTION),
+    tpm_password("refused, handle", 4, "TPM_RC_AUTH_FAIL", key="handle", options=WRONG_TPM_OPTION),
+    tpm_password("refused, policy", 4, "TPM_RC_AUTH_FAIL", key="policy", options=WRONG_TPM_OPTION),
+    tpm_password("the service refuses", 7, "Untrusted signing", service="refuses", options=TPM_OPTION),
+    tpm_password("too long", 4, "longer", options={"tpm_key_password": TPM_PASSWORD * 2}),
+    tpm_password("two lines", 4, "second line", options={"tpm_key_password": TPM_PASSWORD + "\nx"}),
+    tpm_password("not needed", 3, "emptyAuth", key="open", options=TPM_OPTION),
+    tpm_password("no TPM", 3, "no TPM answers", options=TPM_OPTION | {"tpm_tcti": "swtpm:host=127.0.0.1,port=1"}),
+    tpm_password("another key's", 5, "not belong", options=TPM_OPTION | {"certificate": "{tpm_open_certificate}"}),
+    tpm_password("--pin-source file, accepted", options={"pin_source": "file:{tpm_password_file}"}),
+    tpm_password("--pin-source file, refused", 4, "AUTH_FAIL", options={"pin_source": "file:{wrong_pin_file}"}),
+    tpm_password(
+        "--pin-source env, accepted", options={"pin_source": "env:TPM_PASS"}, environment={"TPM_PASS": TPM_PASSWORD}
+    ),
+    tpm_password("parent's, accepted", key="child", options=PARENT_OPTION),
+    tpm_password(
+        "parent's, refused",
+        4,
+        "TPM_RC_BAD_AUTH",
+        key="child",
+        options={"tpm_parent_password_source": "file:{wrong_pin_file}"},
+    ),
+    tpm_password(
+        "parent's, env, accepted",
+        key="child",
+        options={"tpm_parent_password_source": "env:PARENT_PASS"},
+        environment={"PARENT_PASS": PARENT_PASSWORD},
+    ),
+    tpm_password(
+        "as --tpm-parent-password-source", 2, "names no source", options={"tpm_parent_password_source": PARENT_PASSWORD}
+    ),
+    tpm_password("typed, accepted", typed=TPM_PASSWORD),
+    tpm_password("typed, refused", 4, "TPM_RC_AUTH_FAIL", typed=WRONG_TPM_PASSWORD),
     # A passphrase
     Case("passphrase: accepted", LOCKED_KEY | PASSPHRASE_OPTION),
     Case("passphrase: the service refuses", LOCKED_KEY | PASSPHRASE_OPTION, 7, "Untrusted", "refuses"),
@@ -387,7 +441,11 @@ class Scene:
     @property
     def as_options(self) -> Options:
         """As a program has them."""
-        types: dict[str, Callable[[str], Any]] = {"timeout": float, "pkcs8_password": Secret}
+        types: dict[str, Callable[[str], Any]] = {
+            "timeout": float,
+            "pkcs8_password": Secret,
+            "tpm_key_password": Secret,
+        }
         return Options(**{name: types.get(name, str)(value) for name, value in self.options.items()})
 
 
@@ -403,6 +461,8 @@ def file_inputs(tmp_path_factory):
         "other_key": key_to_pem(root.key, PASSPHRASE.encode()),
         "broken_key": b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
         "wrong_pin_file": WRONG_PIN.encode(),
+        "tpm_password_file": TPM_PASSWORD.encode(),
+        "parent_password_file": PARENT_PASSWORD.encode(),
         "pin_file": PIN.encode() + b"\n",
         "two_lines": f"{PIN}\n{PIN}\n".encode(),
         "no_utf8": PIN.encode() + b"\xff",
@@ -439,6 +499,32 @@ def own_token(provisioned_token, tmp_path_factory):
     return ProvisionedToken(directory), module, environment
 
 
+@pytest.fixture(scope="module")
+def tpm_inputs(swtpm):
+    """Keys in a TPM that takes any number of wrong passwords, and the root of their certificates."""
+    swtpm.run("tpm2_dictionarylockout", "--setup-parameters", "--max-tries", "1000", "--recovery-time", "1000")
+    root = make_root()
+    keys = TPMKeys(swtpm, root)
+    parent = keys.storage_key(0x81000001, PARENT_PASSWORD)
+    policy = keys.policy_digest(("tpm2_policyauthvalue",))
+    made = {
+        "file": keys.by_openssl("EC", "group:P-256", password=TPM_PASSWORD),
+        "handle": keys.by_tools(password=TPM_PASSWORD, handle=0x81010001),
+        "policy": keys.by_tools(
+            password=TPM_PASSWORD,
+            attributes=UNDER_POLICY,
+            policy=policy,
+            fields=policy_field([(POLICY_AUTH_VALUE, b"")]),
+        ),
+        "child": keys.by_tools(parent=parent, parent_password=PARENT_PASSWORD),
+        "open": keys.by_openssl("EC", "group:P-256"),
+    }
+    (swtpm.directory / "root.pem").write_bytes(root.pem)
+    inputs = {f"tpm_{name}": key.private_key for name, key in made.items()}
+    inputs |= {f"tpm_{name}_certificate": str(key.certificate) for name, key in made.items()}
+    return inputs | {"tcti": swtpm.tcti, "tpm_root": str(swtpm.directory / "root.pem")}
+
+
 @pytest.fixture
 def world(request, case, file_inputs, tmp_path_factory):
     """What a case needs: the token only where it uses one."""
@@ -464,6 +550,9 @@ def world(request, case, file_inputs, tmp_path_factory):
             "always_certificate": str(token.certificate("always-auth")),
             "intermediate": str(token.intermediate),
         }
+    if case.tpm:
+        inputs |= request.getfixturevalue("tpm_inputs")
+        roots.append(Path(inputs["tpm_root"]))
     directory = tmp_path_factory.mktemp("world")
     trust = directory / "roots.pem"
     trust.write_bytes(b"".join(root.read_bytes() for root in roots))
@@ -545,6 +634,7 @@ def rigs_of(case: Case) -> list[pytest.MarkDecorator]:
     """What a case runs against."""
     names = [
         *(["softhsm"] if case.token else []),
+        *(["swtpm"] if case.tpm else []),
         *(["emulator"] if case.asks_the_service and case.service == "grants" else []),
     ]
     return [pytest.mark.rig(*names)] if names else []
@@ -637,6 +727,9 @@ OPTIONS = {
     "passphrase": Options(**ARNS, private_key="key.pem", pkcs8_password=Secret(PASSPHRASE)),
     "PIN of the key": Options(**ARNS, private_key=URI),
     "PIN of the certificate": Options(**ARNS, certificate=URI),
+    "TPM password": Options(
+        **ARNS, private_key="handle:81010001", certificate="a.pem", tpm_key_password=Secret(TPM_PASSWORD)
+    ),
 }
 VALUES = {
     **{f"Options: {name}": options for name, options in OPTIONS.items()},

@@ -24,6 +24,8 @@ from support.nss_rig import find_nss
 from support.p11_kit_rig import find_p11_kit
 from support.pkcs11_shim import can_compile
 from support.softhsm import PROVISION
+from support.swtpm import has_programs
+from support.tpm2_pkcs11_rig import find_tpm2_pkcs11
 
 # How many tests of each rig must have passed before CI believes that the rig was used. Raise a number with its tests.
 MINIMUM_TESTS = {
@@ -38,6 +40,8 @@ MINIMUM_TESTS = {
     "nss": 46,
     "p11-kit": 55,
     "opencryptoki": 17,
+    "swtpm": 3,
+    "tpm2-pkcs11": 39,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -50,6 +54,9 @@ FIXTURES = {
     "nss_token": "nss",
     "p11_kit_server": "p11-kit",
     "opencryptoki_token": "opencryptoki",
+    "swtpm": "swtpm",
+    "tpm": "swtpm",
+    "tpm2_pkcs11_token": "tpm2-pkcs11",
 }
 
 SPY_PLACES = [
@@ -80,6 +87,14 @@ def _has_softhsm() -> bool:
 
 def _has_server() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("uvicorn", "httptools"))
+
+
+def _has_tpm2_pkcs11() -> bool:
+    return find_tpm2_pkcs11() is not None and has_programs() and shutil.which("pkcs11-tool") is not None
+
+
+def _has_tpm() -> bool:
+    return has_programs() and importlib.util.find_spec("tpm2_pytss") is not None
 
 
 @dataclass(frozen=True)
@@ -113,6 +128,12 @@ RIGS = {
             opencryptoki_rig.can_run,
             "apt-get install opencryptoki opensc, and allow mount namespaces; only root can run it",
         ),
+        Rig(
+            "swtpm",
+            _has_tpm,
+            "apt-get install swtpm tpm2-tools tpm2-openssl libtss2-dev pkg-config gcc; pip install 'rolekey[tpm]'",
+        ),
+        Rig("tpm2-pkcs11", _has_tpm2_pkcs11, "apt-get install libtpm2-pkcs11-1 opensc swtpm tpm2-tools tpm2-openssl"),
     )
 }
 

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, helper_command
-from rolekey.cli.terminal import Terminal, shield_output, trace_to_stderr
+from rolekey.cli.terminal import Terminal, shield_output, signals_raise, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
@@ -21,13 +21,15 @@ def credential_process(**values: Any) -> None:
     Put this command into ~/.aws/config as the credential_process of a profile.
     """
     claim_descriptor(values["pin_source"])
+    claim_descriptor(values["tpm_parent_password_source"], "--tpm-parent-password-source")
     shield_output(debug=values["debug"])
     if values["debug"]:
         trace_to_stderr()
     settings = resolve_settings(options_from(values), os.environ)
     deadline = Deadline(settings.timeout)
     silent = settings.pin_source is not None and settings.pin_source.kind == "none"
-    credentials = fetch_credentials(settings, NoInteraction() if silent else Terminal(deadline), deadline)
+    with signals_raise():
+        credentials = fetch_credentials(settings, NoInteraction() if silent else Terminal(deadline), deadline)
     from rolekey.vend.process import credential_process_json  # noqa: PLC0415 - beside its use
 
     sys.stdout.write(credential_process_json(credentials) + "\n")
@@ -62,6 +64,10 @@ def options_from(values: dict[str, Any]) -> Options:
         pin_file_group_readable=bool(values["pin_file_group_readable"]),
         pkcs11_init_args=values["pkcs11_init_args"],
         use_last_try=bool(values["use_last_try"]),
+        tpm_tcti=values["tpm_tcti"],
+        tpm_key_password=values["tpm_key_password"],
+        no_tpm_key_password=bool(values["no_tpm_key_password"]),
+        tpm_parent_password_source=values["tpm_parent_password_source"],
         verify_tls=not values["no_verify_ssl"],
         use_fips_endpoint=values["use_fips_endpoint"],
         use_dualstack_endpoint=values["use_dualstack_endpoint"],

@@ -88,8 +88,8 @@ def open_file_signer(path: Path, passphrase: Callable[[], Secret], *, passphrase
     label, pem = blocks[0]
     if label == b"TSS2 PRIVATE KEY":
         raise UnsupportedKeyError(
-            f"{path} is a TPM key, which this version does not sign with",
-            hint="use the key through a PKCS#11 module of the TPM (libtpm2_pkcs11.so) and a pkcs11: URI",
+            f"{path} is a key for a TPM, and holds no key that could be used without one",
+            hint="open it with rolekey.identity.open_identity()",
         )
     if label == b"ENCRYPTED PRIVATE KEY" or b"ENCRYPTED" in pem.split(b"\n\n")[0]:
         return FileSigner(_encrypted_key(path, pem, passphrase()))

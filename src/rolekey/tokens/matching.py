@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from rolekey.certificates import describe, is_attestation, is_ca, spki
+from rolekey.certificates import Certificate, describe, is_attestation, is_ca, spki
 from rolekey.errors import (
     AmbiguousMatchError,
     CertificateError,
@@ -174,7 +173,7 @@ def match_private_key(
     contents: TokenContents,
     keys: Sequence[TokenPrivateKey],
     uri: PKCS11URI,
-    certificate: x509.Certificate | None,
+    certificate: Certificate | None,
     entry: TokenCertificate | None,
     *,
     derived: bool,
@@ -217,7 +216,7 @@ def match_private_key(
 def _belonging(
     contents: TokenContents,
     keys: Iterable[TokenPrivateKey],
-    certificate: x509.Certificate,
+    certificate: Certificate,
     entry: TokenCertificate | None,
 ) -> list[TokenPrivateKey]:
     wanted = certificate.public_key()
@@ -232,7 +231,7 @@ def _belonging(
     return same_id or same_label or unknown
 
 
-def check_key_type(certificate: x509.Certificate) -> None:
+def check_key_type(certificate: Certificate) -> None:
     """Refuse, before a PIN is asked for, a certificate with whose kind of key no token signs here.
 
     Raises:
@@ -245,7 +244,7 @@ def check_key_type(certificate: x509.Certificate) -> None:
         )
 
 
-def check_public_twin(contents: TokenContents, uri: PKCS11URI, certificate: x509.Certificate) -> None:
+def check_public_twin(contents: TokenContents, uri: PKCS11URI, certificate: Certificate) -> None:
     """Refuse, before a PIN is asked for, a key URI whose public key is visibly not the certificate's.
 
     Raises:
@@ -261,9 +260,7 @@ def check_public_twin(contents: TokenContents, uri: PKCS11URI, certificate: x509
         )
 
 
-def key_token(
-    tokens: Sequence[TokenContents], certificate: x509.Certificate, home: Token | None, uri: PKCS11URI
-) -> Token:
+def key_token(tokens: Sequence[TokenContents], certificate: Certificate, home: Token | None, uri: PKCS11URI) -> Token:
     """The one token, of those that the key's URI selects, to log in to.
 
     The same public key in several slots is one key (an HA pair, one card behind two modules): the slot listed first is

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
 import pkcs11
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes as PublicKey
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11.util.ec import encode_ec_public_key
 
+from rolekey.certificates import Certificate, load_certificate
 from rolekey.errors import UnsupportedKeyError
 from rolekey.secret import Secret
 from rolekey.tokens.failures import code_name, translated
@@ -54,7 +54,7 @@ class TokenCertificate(TokenObject):
     """An X.509 certificate in a token."""
 
     object_class: ClassVar[ObjectClass] = ObjectClass.CERTIFICATE
-    certificate: x509.Certificate
+    certificate: Certificate
 
     @classmethod
     def read(cls, handle: Any) -> Self:
@@ -62,7 +62,7 @@ class TokenCertificate(TokenObject):
         value = _attribute(handle, Attribute.VALUE)
         if value is None:
             raise ValueError("it has no CKA_VALUE")
-        return cls(**_name(handle), certificate=x509.load_der_x509_certificate(value))
+        return cls(**_name(handle), certificate=load_certificate(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,329 @@
+"""The passwords of a key in a TPM and of its parent: which are sent, and that no wrong one is sent twice.
+
+Most TPM keys count wrong passwords, all against one counter of the TPM, which then locks all of them for a time. What
+is sent here is one password from one source, once: a refusal ends the run, and pin_guard keeps the next run from
+sending the same again.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rolekey.config import Settings
+from rolekey.deadline import Deadline
+from rolekey.errors import (
+    ConfigurationError,
+    PinIncorrectError,
+    PinLockedError,
+    PinNotUsableError,
+    PinRequiredError,
+    Tries,
+    UnsupportedKeyError,
+    printable,
+)
+from rolekey.interaction import Interaction
+from rolekey.pin_guard import PinGuard, PinTarget
+from rolekey.pin_record import PinRecord, TokenName
+from rolekey.pin_source import FORMS, PinSource
+from rolekey.pins import Pin, PinReader, PinSupply, usable_pin
+from rolekey.signers.tpm_authorization import Trials
+from rolekey.signers.tpm_connection import TPM, Lockout, Trial
+from rolekey.signers.tpm_device import TPMDevice
+from rolekey.signers.tpm_key import TPMKey
+from rolekey.signers.tpm_objects import read_public
+from rolekey.signers.tpm_public import PublicArea
+from rolekey.tss2_key import HIERARCHIES
+
+log = logging.getLogger(__name__)
+
+_TRIES_LEFT: dict[Tries, str] = {"low": " (few tries are left)", "last": " (THE LAST TRY)"}
+# The longest password that a hierarchy can have, in bytes: the longest hash of any TPM.
+_LONGEST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What a password belongs to.
+
+    Args:
+        name: under which refused sources are recorded.
+        text: what messages call it.
+        longest: how many bytes its password can have.
+        counted: wrong ones count against the TPM's lockout.
+    """
+
+    name: TokenName
+    text: str
+    longest: int
+    counted: bool
+
+    def target(self, tries: Callable[[], Tries]) -> PinTarget:
+        """As pin_guard wants it."""
+        return PinTarget(self.name, self.text, f"pkcs11:serial={self.name.serial}", tries, "password")
+
+
+class TPMLogin:
+    """Sees to the passwords as the settings say. Make it early: one in a variable is taken out of it then.
+
+    Args:
+        settings: where passwords come from.
+        interaction: asks where no source is configured.
+        deadline: for the sources, for other processes that send a password to the same key, and for the TPM.
+        directory: rolekey's state directory; None where there is none.
+        pins: gives the key's configured password in place of its source.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        interaction: Interaction,
+        deadline: Deadline,
+        directory: Path | None,
+        pins: PinSupply | None = None,
+    ) -> None:
+        readable = settings.pin_file_group_readable
+        self._settings = settings
+        self._pins = pins or PinReader(settings.pin_source, group_readable=readable)
+        self._parent_reader = PinReader(
+            settings.tpm.parent_password_source, group_readable=readable, option="--tpm-parent-password-source"
+        )
+        self._interaction = interaction
+        self._deadline = deadline
+        self._directory = directory
+
+    def open(self, device: TPMDevice, key: TPMKey) -> "TPMPasswords":
+        """Read or ask for what the key and its parent need. Nothing is sent yet.
+
+        Args:
+            device: the TPM; a locked one is found before anybody is asked.
+            key: the key.
+
+        Raises:
+            PinError: there is no password, it cannot be one, or the TPM takes none.
+            UnsupportedKeyError: a password was given for a key that has none.
+        """
+        parent = self._parent(device, key)
+        own = Holder(
+            _name_of(key.area),
+            key.text,
+            key.area.largest_password,
+            key.area.counts_wrong_passwords,
+        )
+        last = self._settings.use_last_try
+        passwords = TPMPasswords(self._directory, self._deadline, self._pins, use_last_try=last)
+        passwords.parent = parent
+        if key.policy and not any(step.needs_password for step in key.policy):
+            return passwords
+        empty = self._empty_source(key)
+        if empty is not None:
+            passwords.empty = (own, empty)
+        else:
+            passwords.key = (own, self._key_password(device, own))
+        return passwords
+
+    def _empty_source(self, key: TPMKey) -> PinSource | None:
+        """Who says that the key has no password, or None where nobody does."""
+        settings = self._settings.tpm
+        if key.file is not None and key.file.empty_auth:
+            if settings.key_password is not None:
+                raise UnsupportedKeyError(
+                    f"a password was given, but {key.text} has none (emptyAuth)", hint="leave out --tpm-key-password"
+                )
+            return PinSource("empty-auth")
+        if settings.key_password is None and settings.no_key_password:
+            return PinSource("no-tpm-key-password")
+        return None
+
+    def _key_password(self, device: TPMDevice, holder: Holder) -> Pin:
+        tries: Tries = "unknown"
+        if holder.counted:
+            lockout = device.run("the TPM", TPM.lockout)
+            check_lockout(lockout, use_last_try=self._settings.use_last_try)
+            tries = lockout.tries
+        given, named = self._settings.tpm.key_password, self._settings.pin_source
+        if given is not None:
+            pin: Pin | None = Pin(usable_pin(given, "--tpm-key-password"), PinSource("tpm-key-password"))
+        elif named is not None and named.kind == "none":
+            raise PinRequiredError(
+                f"{holder.text} needs a password, and --pin-source is none", hint=f"give one of {FORMS} to --pin-source"
+            )
+        else:
+            pin = self._deadline.run("the password's source", self._pins.read)
+        return _checked(pin or self._ask(holder, tries), holder)
+
+    def _ask(self, holder: Holder, tries: Tries = "unknown") -> Pin:
+        role = self._settings.role_arn.role_name
+        left = _TRIES_LEFT.get(tries, "")
+        answer = self._interaction.ask(printable(f"Password of {holder.text}{left} for role {role}: "))
+        if answer is None:
+            raise PinRequiredError(
+                f"{holder.text} needs a password and there is none to be had: no source is named, no terminal, no "
+                "display with a pinentry",
+                hint=f"give --pin-source one of {FORMS}; or --no-tpm-key-password, if the key has no password",
+            )
+        return Pin(usable_pin(answer, "the terminal"), PinSource("prompt"))
+
+    def _parent(self, device: TPMDevice, key: TPMKey) -> tuple[Holder, Pin] | None:
+        source = self._settings.tpm.parent_password_source
+        if source is None or source.kind == "none":
+            return None
+        if key.file is None:
+            raise ConfigurationError(
+                "--tpm-parent-password-source is for a key in a file, and --private-key names a handle",
+                hint="leave it out: a key that the TPM keeps is used without its parent",
+            )
+        number, text = key.file.parent, f"the parent of {key.text}"
+        holder = device.run("the TPM", lambda tpm: _parent_holder(tpm, number, text))
+        pin = self._deadline.run("the password's source", self._parent_reader.read)
+        return holder, _checked(pin or self._ask(holder), holder)
+
+
+class TPMPasswords:
+    """Sends the passwords of one key and its parent with its signatures, each guarded.
+
+    Args:
+        directory: rolekey's state directory.
+        deadline: for other processes that send a password to the same key.
+        pins: hears what became of the key's password.
+        use_last_try: the TPM's last try may be spent.
+
+    Attributes:
+        key, parent: a password, and what it belongs to.
+        empty: the key, and who says that it has none.
+    """
+
+    def __init__(self, directory: Path | None, deadline: Deadline, pins: PinSupply, *, use_last_try: bool) -> None:
+        self._pins = pins
+        self.key: tuple[Holder, Pin] | None = None
+        self.parent: tuple[Holder, Pin] | None = None
+        self.empty: tuple[Holder, PinSource] | None = None
+        self._directory = directory
+        self._deadline = deadline
+        self._use_last_try = use_last_try
+        self._spent = False
+
+    def send(self, tpm: TPM, work: Callable[[Trials], bytes]) -> bytes:
+        """Do the work with the passwords, as signers.tpm.Passwords says.
+
+        Raises:
+            PinIncorrectError: one was refused, now or before.
+            PinNotUsableError: no record can be kept, or the TPM's last try is left.
+        """
+        if self._spent:
+            raise PinIncorrectError(
+                "a password was not accepted by the TPM before, and is not sent any more",
+                hint="start the program anew when the TPM and the password are in order",
+            )
+        trials = Trials(_trial(self.key), _trial(self.parent))
+
+        def run() -> bytes:
+            return work(trials)
+
+        if self.empty is not None and self.empty[0].counted:
+            run = self._watched(run, *self.empty)
+        for password, trial in ((self.key, trials.key), (self.parent, trials.parent)):
+            if password is not None and trial is not None:
+                run = self._guarded(tpm, run, password, trial)
+        if trials.key is not None:
+            self._pins.note(usable=False)
+        try:
+            return run()
+        finally:
+            if trials.key is not None:
+                self._pins.note(usable=trials.key.verdict == "unasked")
+            self._spent = any(trial.verdict != "unasked" for trial in (trials.key, trials.parent) if trial)
+
+    def _guarded(
+        self, tpm: TPM, run: Callable[[], bytes], password: tuple[Holder, Pin], trial: Trial
+    ) -> Callable[[], bytes]:
+        holder, pin = password
+        seen: list[Lockout] = []
+
+        def ready() -> None:
+            # Others may have spent tries while we waited, or while somebody typed.
+            if holder.counted:
+                seen.append(tpm.lockout())
+                check_lockout(seen[-1], use_last_try=self._use_last_try)
+
+        target = holder.target(lambda: seen[-1].tries if seen else "unknown")
+        guard = PinGuard(self._directory, target, pin.source, self._deadline)
+        return lambda: guard.attempt(run, lambda _error: trial.verdict, ready=ready)
+
+    def _watched(self, run: Callable[[], bytes], holder: Holder, source: PinSource) -> Callable[[], bytes]:
+        """The guard for a key that is said to have no password: whoever is killed meanwhile has done nothing wrong.
+
+        Nothing is noted before the TPM has refused, and where nothing can be noted the key is used all the same.
+        """
+
+        def watched() -> bytes:
+            record = PinRecord(self._directory, holder.name)
+            entry = None
+            with suppress(PinNotUsableError):
+                entry = record.find(source)
+            if entry is not None:
+                raise PinIncorrectError(
+                    f"{holder.text} has a password: without one it was refused at {entry.at}, which is not tried again",
+                    hint="give the password with --pin-source; if it has none now, run "
+                    f"`rolekey pin forget 'pkcs11:serial={holder.name.serial}'`",
+                )
+            try:
+                return run()
+            except PinIncorrectError:
+                with suppress(PinNotUsableError), record.locked(self._deadline):
+                    record.write(source, "refused")
+                raise
+
+        return watched
+
+
+def check_lockout(lockout: Lockout, *, use_last_try: bool) -> None:
+    """Refuse to send a password that the TPM would not take, or the last one before it locks.
+
+    Args:
+        lockout: what the TPM says.
+        use_last_try: the last one may be sent.
+
+    Raises:
+        PinLockedError: the TPM takes none.
+        PinNotUsableError: one try is left.
+    """
+    if lockout.tries == "none":
+        raise PinLockedError(
+            f"the TPM is locked after {lockout.counter} wrong passwords", hint=lockout.remedy, tries="none"
+        )
+    if lockout.tries == "last" and not use_last_try:
+        raise PinNotUsableError(
+            "one more wrong password would lock the TPM, and none is sent",
+            hint=f"make sure of the password and give --use-last-try; the TPM forgets a wrong one every "
+            f"{lockout.interval} seconds, and all with tpm2_dictionarylockout --clear-lockout",
+            tries="last",
+        )
+
+
+def _trial(password: tuple[Holder, Pin] | None) -> Trial | None:
+    return Trial(password[1].secret) if password is not None else None
+
+
+def _checked(pin: Pin, holder: Holder) -> Pin:
+    if len(pin.secret.reveal().encode()) > holder.longest:
+        raise PinNotUsableError(
+            f"the password from {pin.source} is longer than that of {holder.text} can be",
+            hint=f"it was not sent; it can have {holder.longest} bytes; correct the source",
+        )
+    return pin
+
+
+def _name_of(area: PublicArea) -> TokenName:
+    """What tells a key from all others, in every TPM: its Name, as much of it as a serial number of PKCS#11 holds."""
+    return TokenName("TPM key", area.name[2:10].hex(), "", "")
+
+
+def _parent_holder(tpm: TPM, handle: int, text: str) -> Holder:
+    if handle in HIERARCHIES:
+        manufacturer, model = tpm.maker()
+        name = TokenName("TPM hierarchy", f"{handle:#x}", manufacturer, model)
+        return Holder(name, f"{text}, the hierarchy {handle:#x}", _LONGEST, counted=False)
+    area = read_public(tpm, handle, f"{text}, {handle:#x}")
+    return Holder(_name_of(area), f"{text}, {handle:#x}", area.largest_password, area.counts_wrong_passwords)

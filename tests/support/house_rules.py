@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("vend", "keys", "doctor"),
     ("provider", "worker"),
     ("cache", "create_session"),
-    ("identity", "token_identity", "transport"),
+    ("cache_question", "identity", "token_identity", "transport"),
     ("token_login",),
     ("sigv4_x509",),
     ("signers",),
@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pkcs11_uri_syntax",),
     ("interaction",),
     ("secret", "deadline"),
-    ("errors", "_version"),
+    ("errors", "_version", "cached_answer"),
 )
 # Two files that are one thing.
 PEERS = ({"identity", "token_identity"}, {"http_server", "http_protocol"})

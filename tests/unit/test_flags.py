@@ -176,7 +176,7 @@ def test_help_has_a_short_flag(words, capsys):
         # defaults
         ([], "--session-duration", 3600),
         ([], "--system-store-name", "MY"),
-        ([], "--timeout", 50.0),
+        ([], "--timeout", None),
         ([], "--debug", None),
         (["--"], "--debug", None),
         (["--debug", "--"], "--debug", True),

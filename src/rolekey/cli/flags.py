@@ -3,8 +3,7 @@
 Its parser is Go's pflag: a boolean takes a value only after ``=`` (``--debug=true``) and never from the next word;
 numbers are written as in Go; the last of several wins. click's own options do the rest.
 
-A command line may hold a PIN or passphrase, and a missing quote puts a piece of it anywhere: no value that was not
-understood is quoted where it may be one.
+A command line may hold a PIN or passphrase, anywhere if a quote is missing: what was not understood is not quoted.
 """
 
 import re

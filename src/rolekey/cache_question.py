@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rolekey.cached_answer import ENVIRONMENT, alias_key, stamps
+from rolekey.cached_answer import TOKEN_ENVIRONMENT, alias_key, stamps
 from rolekey.config import Settings
 from rolekey.errors import PinRequiredError
 from rolekey.pins import pin_source_path
@@ -65,9 +65,9 @@ def question_of(settings: Settings, words: Sequence[str], environment: Mapping[s
         identity,
         [settings.region, settings.session_duration, settings.role_session_name],
         # What was obtained from a server that nobody checked is for those who ask like that.
-        [settings.verify_tls, str(settings.ca_bundle)],
+        [settings.verify_tls, str(settings.ca_bundle and settings.ca_bundle.absolute())],
         [settings.pkcs11_module, settings.pkcs11_init_args, settings.derived_private_key],
-        {name: environment[name] for name in ENVIRONMENT if name in environment},
+        {name: environment[name] for name in TOKEN_ENVIRONMENT if name in environment},
     ]
     text = json.dumps(decisive, sort_keys=True).encode()
     name = hashlib.sha256(text).hexdigest()[:32]

@@ -67,14 +67,15 @@ def read_private_file(path: Path, maximum: int) -> bytes | None:
         return file.read(maximum)
 
 
-def replace_private_file(path: Path, content: bytes) -> None:
-    """Put a new file in place of an old one, whole; two callers for one path must hold a lock.
+def replace_private_file(path: Path, content: bytes, new_suffix: str = ".new") -> None:
+    """Put a new file in place of an old one, whole.
 
     Args:
         path: the file; its directory is ours.
         content: all of it.
+        new_suffix: of the file that takes the old one's place; two callers at once must not have the same.
     """
-    new = path.with_suffix(".new")
+    new = path.with_suffix(new_suffix)
     new.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(new, flags, 0o600)
@@ -119,8 +120,21 @@ def check_ours(path: Path, status: os.stat_result) -> None:
         raise OSError(errno.EPERM, f"{path} can be written by others")
 
 
+def mark_lock(descriptor: int, *, person_expected: bool) -> None:
+    """Say in a lock's file whether its holder waits for a person; the others then wait as long as for one.
+
+    Args:
+        descriptor: from take_lock().
+        person_expected: whether it does.
+    """
+    with suppress(OSError):  # a full disk: they wait as long as they would
+        os.ftruncate(descriptor, 1 if person_expected else 0)
+
+
 def _wait_for_lock(descriptor: int, deadline: Deadline, others: str) -> None:
     while not _try_lock(descriptor):
+        if os.fstat(descriptor).st_size:
+            deadline.expect_person()
         if deadline.remaining() <= 0:
             raise DeadlineError(
                 f"timed out after {deadline.seconds:g} s waiting for {others}",

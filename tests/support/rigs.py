@@ -38,6 +38,7 @@ MINIMUM_TESTS = {
     "nss": 46,
     "p11-kit": 55,
     "opencryptoki": 14,
+    "root": 8,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -108,6 +109,7 @@ RIGS = {
         Rig("ykcs11", lambda: find_ykcs11() is not None, "apt-get install ykcs11"),
         Rig("nss", lambda: find_nss() is not None, "apt-get install libnss3 libnss3-tools"),
         Rig("p11-kit", lambda: find_p11_kit() is not None, "apt-get install p11-kit p11-kit-modules"),
+        Rig("root", lambda: os.name != "nt" and os.geteuid() == 0, "only root gives files away: run the tests as root"),
         Rig("opencryptoki", opencryptoki_rig.can_run, "apt-get install opencryptoki opensc; only root can run it"),
     )
 }

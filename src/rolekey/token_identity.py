@@ -18,6 +18,7 @@ from rolekey.signers.pkcs11 import PKCS11Signer
 from rolekey.token_login import Login, TokenLogin
 from rolekey.tokens.keys import OpenKey, reopener
 from rolekey.tokens.matching import (
+    HOLDER_SECONDS,
     CertificateMatch,
     TokenContents,
     await_tokens,
@@ -166,7 +167,8 @@ def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[Toke
 
     def search() -> list[TokenContents]:
         shown, failures = [], []
-        for token in await_tokens(_module(settings, uri), uri):
+        # Time is left to say who holds the card.
+        for token in await_tokens(_module(settings, uri), uri, min(HOLDER_SECONDS, deadline.remaining() - 1)):
             try:
                 shown.append(_shown(token))
             except SignerError as error:

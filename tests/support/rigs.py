@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from support import opencryptoki_rig, pcscd
+from support import namespaces, opencryptoki_rig, pcscd
 from support.card_rig import find_opensc, find_ykcs11
 from support.nss_rig import find_nss
 from support.p11_kit_rig import find_p11_kit
@@ -38,7 +38,9 @@ MINIMUM_TESTS = {
     "nss": 46,
     "p11-kit": 55,
     "opencryptoki": 14,
-    "root": 8,
+    "root": 6,
+    "namespace": 14,
+    "strace": 1,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -73,6 +75,12 @@ def _has_openssl() -> bool:
         return False
     version = subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout
     return version.startswith("OpenSSL ") and int(version.split()[1].partition(".")[0]) >= 3
+
+
+def _has_strace() -> bool:
+    if shutil.which("strace") is None:
+        return False
+    return subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode == 0
 
 
 def _has_softhsm() -> bool:
@@ -110,6 +118,8 @@ RIGS = {
         Rig("nss", lambda: find_nss() is not None, "apt-get install libnss3 libnss3-tools"),
         Rig("p11-kit", lambda: find_p11_kit() is not None, "apt-get install p11-kit p11-kit-modules"),
         Rig("root", lambda: os.name != "nt" and os.geteuid() == 0, "only root gives files away: run the tests as root"),
+        Rig("namespace", namespaces.can_run, "apt-get install util-linux, and allow mount and user namespaces"),
+        Rig("strace", _has_strace, "apt-get install strace, and allow ptrace"),
         Rig("opencryptoki", opencryptoki_rig.can_run, "apt-get install opencryptoki opensc; only root can run it"),
     )
 }

@@ -64,9 +64,9 @@ class Deadline:
             tell()
 
     def expect_person(self) -> None:
-        """A person may have to do something (touch a token, use its PIN pad): a default deadline grows to theirs."""
+        """A person may have to do something (touch a token, enter a PIN): a default deadline grows to theirs."""
         if self._may_grow and self.seconds < ATTENDED_SECONDS:
-            log.debug("deadline: %g s, since the token may want to be touched", ATTENDED_SECONDS)
+            log.debug("deadline: %g s, since a person may be needed", ATTENDED_SECONDS)
             self._end += ATTENDED_SECONDS - self.seconds
             self.seconds = ATTENDED_SECONDS
         self._person_expected = True

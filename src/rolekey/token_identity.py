@@ -145,6 +145,8 @@ class TokenIdentity:
         derived = self._settings.derived_private_key and match is not None
         key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
         log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
+        if key.always_authenticate:
+            self._deadline.expect_person()
         opened = OpenKey(key, session, login.pin)
         # A token that wants no login is opened without one again.
         again = login.accepted.open if login.accepted else Token.open
@@ -153,6 +155,8 @@ class TokenIdentity:
 
     def _login(self, token: Token, certificate: x509.Certificate | None) -> Login:
         uri = self._key_uri
+        if token.may_want_a_person:
+            self._deadline.expect_person()
         if uri.object_label:
             return self._token_login.open(token, uri.object_label)
         key = f"id {uri.object_id.hex(':')}" if uri.object_id else describe(certificate) if certificate else "any"

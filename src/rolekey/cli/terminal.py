@@ -33,10 +33,12 @@ class Terminal:
             program = pinentry_program(os.environ)
             if program is None:
                 return None
+            self._deadline.expect_person()
             with _signals_raise():
                 return Pinentry(program, self._deadline).ask(question)
         import getpass  # noqa: PLC0415 - slow to import; mostly nobody is asked
 
+        self._deadline.expect_person()
         try:
             with _restored_terminal():
                 return Secret(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rolekey.cached_answer import cache_directory
 from rolekey.errors import PinNotUsableError, PinRequiredError
 from rolekey.pin_files import MAX_PIN_FILE_SIZE, decoded_pin, read_regular_file, unreadable
 from rolekey.pin_source import PinSource
@@ -179,6 +180,17 @@ def state_directory(environment: Mapping[str, str] | None = None) -> Path | None
         return Path(local, "rolekey") if local else None
     home = variables.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
     return Path(home, ".local", "state", "rolekey") if Path(home).is_absolute() else None
+
+
+def record_directories(environment: Mapping[str, str] | None = None) -> tuple[Path | None, Path | None]:
+    """Where the record of refused PINs may be, as PinRecord takes it: the state directory, and the cache's.
+
+    Args:
+        environment: in place of the process's.
+    """
+    variables = os.environ if environment is None else environment
+    cache = cache_directory(variables)
+    return state_directory(variables), Path(cache) if cache else None
 
 
 def pin_source_path(pin_source: str) -> str:

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from rolekey.cached_answer import is_private_directory
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError
 
@@ -99,10 +100,19 @@ def make_directory(path: Path) -> None:
                 parent.mkdir(mode=0o700)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise OSError(errno.ENOTDIR, f"{path} is no directory")
+        link = stat.S_ISLNK(status.st_mode)
+        raise OSError(errno.ELOOP if link else errno.ENOTDIR, f"{path} is {'a link' if link else 'no directory'}")
     check_ours(path, status)
     if os.name != "nt" and stat.S_IMODE(status.st_mode) & 0o077:
         path.chmod(0o700)
+
+
+def make_private_directory(path: Path) -> None:
+    """Make a directory of mode 0700 where there is none; one that is there must be ours and closed to others."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    if not is_private_directory(str(path)):
+        raise OSError(errno.EPERM, f"{path} is not a directory that belongs to this user alone")
 
 
 def check_ours(path: Path, status: os.stat_result) -> None:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from rolekey.config import Settings
@@ -23,9 +22,9 @@ from rolekey.errors import (
     printable,
 )
 from rolekey.interaction import Interaction
-from rolekey.pin_record import Entry, PinRecord, TokenName
+from rolekey.pin_record import Directories, Entry, PinRecord, TokenName
 from rolekey.pin_source import FORMS, PinSource
-from rolekey.pins import PinReader, state_directory, usable_pin
+from rolekey.pins import PinReader, record_directories, usable_pin
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.tokens.token import PROTECTED, ProtectedAuthentication, Token, TokenSession
@@ -109,7 +108,7 @@ class TokenLogin:
         uris: of key and certificate; the first that configures a PIN counts.
         interaction: asks where no source is configured.
         deadline: for the source, for other logins with the same token, and for the token.
-        directory: rolekey's state directory; the environment's if not given.
+        directory: where the record of refused PINs is; as the environment says if not given.
     """
 
     def __init__(
@@ -118,13 +117,13 @@ class TokenLogin:
         uris: tuple[PKCS11URI | None, ...],
         interaction: Interaction,
         deadline: Deadline,
-        directory: Path | Literal["default"] | None = "default",
+        directory: Directories | Literal["default"] = "default",
     ) -> None:
         self._settings = settings
         self._reader = PinReader(settings.pin_source, *uris, group_readable=settings.pin_file_group_readable)
         self._interaction = interaction
         self._deadline = deadline
-        self._directory = state_directory() if directory == "default" else directory
+        self._directory = record_directories() if directory == "default" else directory
 
     def open(self, token: Token, key: str) -> Login:
         """Open a session and log in, if the token wants that: at most one C_Login.

@@ -3,6 +3,7 @@
 import pytest
 
 from support.emulator import running_emulator
+from support.namespaces import as_user, words_for
 from support.pkcs11_spy import PKCS11Calls
 from support.process import finish, rolekey, start
 
@@ -84,3 +85,38 @@ def test_known_answer(crowd, provisioned_token, emulator):
     assert first.credentials["AccessKeyId"] in emulator.granted
     assert [outcome.stdout for outcome in again] == [first.stdout] * 2
     assert (calls, crowd.count("C_Initialize"), len(emulator.requests)) == (1, 1, 1)
+
+
+HOMELESS = {"HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "USER", "LOGNAME"}
+MACHINES = {
+    "no home": 'mount -t tmpfs tmpfs /dev/shm; "$@" && "$@"',
+    "an unknown user": "mount -t tmpfs -o mode=1777 tmpfs /dev/shm; "
+    f'exec {" ".join(as_user(54321))} sh -e -c \'"$@" && "$@"\' sh "$@"',
+    "a read-only root": 'mount --bind / /; mount -o remount,bind,ro /; mount -t tmpfs tmpfs /dev/shm; "$@" && "$@"',
+}
+
+
+@pytest.mark.rig("namespace")
+@pytest.mark.parametrize("script", MACHINES.values(), ids=MACHINES)
+def test_machine_that_lacks_something(script, crowd, provisioned_token, emulator):
+    """Without HOME, as an unknown user and on a read-only root a PIN from a file gives credentials, which are kept."""
+    options = crowd.options()
+    process = start(
+        *crowd.words, f"file:{provisioned_token.pin_file}", before=words_for(script), without=HOMELESS, **options
+    )
+    outcome = finish(process, 120)
+    assert (outcome.code, outcome.stderr) == (0, "")
+    first, second = outcome.stdout.splitlines()
+    assert first == second
+    assert len(emulator.requests) == 1
+
+
+@pytest.mark.rig("namespace")
+def test_wrong_pin_on_a_machine_without_a_home(crowd, tmp_path):
+    """A wrong PIN is one try there, too."""
+    (tmp_path / "pin").touch(mode=0o600)
+    (tmp_path / "pin").write_text("hunter2-canary")
+    script = 'mount -t tmpfs tmpfs /dev/shm; "$@" 2>/dev/null || "$@"'
+    process = start(*crowd.words, f"file:{tmp_path}/pin", before=words_for(script), without=HOMELESS, **crowd.options())
+    finish(process, 120).failed(4, "was refused by token")
+    assert crowd.count("C_Login") == 1

@@ -721,11 +721,18 @@ def test_list_and_clear(command, emulator, cache):
     assert rolekey(*command.words).credentials["AccessKeyId"] != first["AccessKeyId"]
 
 
-@pytest.mark.parametrize("words", [("cache",), ("cache", "--help"), ("cache", "list", "-h"), ("cache", "clear", "-h")])
+@pytest.mark.parametrize("words", [("cache", "--help"), ("cache", "list", "-h"), ("cache", "clear", "-h")])
 def test_help_of_the_commands(words):
     """The commands have help."""
     outcome = rolekey(*words)
-    assert "Usage: rolekey cache" in outcome.stdout + outcome.stderr
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert outcome.stdout.startswith("Usage: rolekey cache")
+
+
+@pytest.mark.parametrize("words", [("cache",), ("pin",), ("cache", "lists"), ("cache", "list", "x")])
+def test_no_command(words):
+    """Without a command, or with one that does not exist, there is an error in two lines."""
+    rolekey(*words).failed(2, f"`rolekey {words[0]}")
 
 
 def test_clear_that_cannot(command, cache):

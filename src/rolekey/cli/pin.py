@@ -13,7 +13,7 @@ from rolekey.pkcs11_uri import PKCS11URI
 LOCK_SECONDS = 10.0
 
 
-@click.group("pin", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("pin", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 def pin() -> None:
     """List or forget PIN sources that a token refused."""
 

@@ -139,13 +139,17 @@ class Started(Generic[T]):
                 return self._unpacked(*self._outcome.get(timeout=slow[0]))
             except queue.Empty:
                 slow[1]()
-        try:
-            finished = self._outcome.get(timeout=self._deadline.remaining())
-        except queue.Empty:
-            raise DeadlineError(
-                f"timed out after {self._deadline.seconds:g} s waiting for {what}",
-                hint="see what holds it up with --debug, or allow more with --timeout SECONDS",
-            ) from None
+        finished = None
+        while finished is None:
+            try:
+                finished = self._outcome.get(timeout=self._deadline.remaining())
+            except queue.Empty:
+                if self._deadline.remaining() > 0:  # it has grown meanwhile
+                    continue
+                raise DeadlineError(
+                    f"timed out after {self._deadline.seconds:g} s waiting for {what}",
+                    hint="see what holds it up with --debug, or allow more with --timeout SECONDS",
+                ) from None
         return self._unpacked(*finished)
 
     @staticmethod

@@ -155,8 +155,6 @@ class TokenIdentity:
 
     def _login(self, token: Token, certificate: x509.Certificate | None) -> Login:
         uri = self._key_uri
-        if token.may_want_a_person:
-            self._deadline.expect_person()
         if uri.object_label:
             return self._token_login.open(token, uri.object_label)
         key = f"id {uri.object_id.hex(':')}" if uri.object_id else describe(certificate) if certificate else "any"
@@ -173,6 +171,8 @@ def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[Toke
         shown, failures = [], []
         # Time is left to say who holds the card.
         for token in await_tokens(_module(settings, uri), uri, min(HOLDER_SECONDS, deadline.remaining() - 1)):
+            if token.may_want_a_person:
+                deadline.expect_person()
             try:
                 shown.append(_shown(token))
             except SignerError as error:

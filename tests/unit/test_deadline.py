@@ -82,6 +82,21 @@ def test_person(seconds, attended, allowed, grown):
         assert (deadline.seconds, deadline._end) == (grown, end + grown - allowed)
 
 
+def test_person_in_the_middle():
+    """A deadline that grows while something is waited for is waited for to its new end."""
+    deadline = Deadline.of(None, attended=False)
+    deadline._end -= UNATTENDED_SECONDS - 0.05
+    go_on = threading.Event()
+
+    def function() -> str:
+        deadline.expect_person()
+        assert go_on.wait(60)
+        return "late"
+
+    threading.Timer(0.2, go_on.set).start()
+    assert deadline.run("the token", function) == "late"
+
+
 def test_deadline_without_a_user():
     """A deadline of a program's own does not grow."""
     deadline = Deadline(2)

@@ -39,6 +39,14 @@ def state_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     return directory
 
 
+@pytest.fixture(autouse=True)
+def runtime_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test has its own cache, away from the developer's."""
+    directory = tmp_path_factory.mktemp("runtime")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+    return directory
+
+
 @pytest.fixture(scope="session")
 def provisioned_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProvisionedToken]:
     """The token of softhsm/provision, made once; to be looked at and signed with, never to be changed.

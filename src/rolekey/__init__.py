@@ -3,18 +3,16 @@
 A program asks like this; every error is a RolekeyError (rolekey.errors draws the tree)::
 
     settings = rolekey.resolve_settings(rolekey.Options(trust_anchor_arn=..., ...), os.environ)
-    deadline = rolekey.Deadline(settings.timeout)
+    deadline = rolekey.Deadline.of(settings.timeout, attended=False)
     with rolekey.open_identity(settings, rolekey.NoInteraction(), deadline) as identity:
         credentials = rolekey.request_credentials(settings, identity, deadline)
 
 Importing rolekey loads nothing heavy: each name is imported when it is used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from rolekey._version import __version__
 
+TYPE_CHECKING = False  # typing is slow to import, and every process imports this module
 if TYPE_CHECKING:
     from rolekey.config import Settings, resolve_settings
     from rolekey.create_session import request_credentials
@@ -59,4 +57,6 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'rolekey' has no attribute '{name}'")
+    from importlib import import_module  # noqa: PLC0415 - slow, as above
+
     return getattr(import_module(f"rolekey.{_HOMES[name]}"), name)

@@ -55,7 +55,7 @@ class Settings:
         verify_tls: False only where the user said ``--no-verify-ssl``.
         ca_bundle: PEM file (or directory) of trusted CAs in place of the usual ones, or None.
         proxy: URL of the proxy for this endpoint (it may hold a password), or None.
-        timeout: seconds.
+        timeout: seconds, or None for deadline.Deadline.of()'s default.
     """
 
     trust_anchor_arn: ARN
@@ -80,7 +80,7 @@ class Settings:
     verify_tls: bool
     ca_bundle: Path | None
     proxy: Secret | None
-    timeout: float
+    timeout: float | None
 
 
 def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settings:
@@ -102,7 +102,7 @@ def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settin
             f"--session-duration is {options.session_duration} seconds",
             hint="give a number of seconds from 900 to 43200 (and at most the role's maximum session duration)",
         )
-    if not 0 < options.timeout <= MAX_TIMEOUT:
+    if options.timeout is not None and not 0 < options.timeout <= MAX_TIMEOUT:
         raise ConfigurationError("--timeout is out of range", hint="give a number of seconds from 0.1 to 3600")
     endpoint = _endpoint(options, environment, trust_anchor.partition, region)
     certificate, private_key = _references(options)

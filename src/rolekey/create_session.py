@@ -17,7 +17,7 @@ from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
 from rolekey.errors import CreateSessionError, MalformedResponseError, ServiceError, TransportError, printable
 from rolekey.identity import SigningIdentity
-from rolekey.transport import Answer, PermanentTransportError, Post, Route, send
+from rolekey.transport import Answer, Opening, PermanentTransportError, Post, Route, send
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ def request_credentials(
     identity: SigningIdentity,
     deadline: Deadline,
     *,
+    opening: Opening | None = None,
     clock: Callable[[], datetime] = utc_now,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Credentials:
@@ -73,6 +74,7 @@ def request_credentials(
         settings: ARNs, region, endpoint, duration.
         identity: signs.
         deadline: for the signature, the network and the retries together.
+        opening: from transport.open_ahead(), for the first attempt.
         clock: the current time, aware.
         sleep: waits for a number of seconds.
 
@@ -85,12 +87,11 @@ def request_credentials(
     """
     signed_at = clock()
     request = _sign(settings, identity, signed_at)
-    route = Route(settings.verify_tls, settings.ca_bundle, settings.proxy)
     for attempt in range(1, ATTEMPTS + 1):
         pause = random.uniform(0, 2**attempt)  # noqa: S311 - spreads retries, protects nothing
         failure: ServiceError
         try:
-            answer = send(request, route, deadline)
+            answer = send(request, Route.of(settings), deadline, opening)
         except PermanentTransportError:
             raise
         except TransportError as error:

@@ -26,7 +26,8 @@ RolekeyError
 └── CredentialsFileError          the shared credentials file cannot be read or written
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 Tries = Literal["unknown", "low", "last", "none"]
 
@@ -182,3 +183,38 @@ class ListenError(RolekeyError):
 
 class CredentialsFileError(RolekeyError):
     """The shared credentials file cannot be read or written."""
+
+
+def error_to_document(error: RolekeyError) -> dict[str, Any]:
+    """An error as JSON takes it, for another process.
+
+    Args:
+        error: any.
+
+    Returns:
+        Its class, message, hint and further attributes.
+    """
+    fields = {name: value for name, value in vars(error).items() if name not in ("message", "hint")}
+    return {"class": type(error).__name__, "message": error.message, "hint": error.hint, "fields": fields}
+
+
+def error_from_document(document: Any) -> RolekeyError:
+    """The error that error_to_document() has written.
+
+    Args:
+        document: parsed JSON, which may come from a process that is not to be trusted.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(document, Mapping):
+        raise ValueError("no object")  # noqa: TRY004 - whatever is wrong is one thing to the caller
+    kind = globals().get(str(document.get("class")))
+    fields = document.get("fields")
+    if not (isinstance(kind, type) and issubclass(kind, RolekeyError) and isinstance(fields, Mapping)):
+        raise ValueError("no error")  # noqa: TRY004 - as above
+    given = {str(name): tuple(map(str, value)) if isinstance(value, list) else value for name, value in fields.items()}
+    try:
+        return kind(str(document["message"]), hint=str(document["hint"]), **given)
+    except (KeyError, TypeError) as error:
+        raise ValueError("not all of an error") from error

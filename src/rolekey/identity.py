@@ -33,7 +33,7 @@ from rolekey.pins import PinSupply, usable_passphrase
 from rolekey.secret import Secret
 from rolekey.signers.base import Signer
 from rolekey.signers.file import open_file_signer
-from rolekey.signers.tpm_key import read_key_file
+from rolekey.signers.tpm_key import TPMKey, read_key_file
 from rolekey.sigv4_x509 import algorithm_name, verify_signature
 from rolekey.tpm_handle import TPMHandle
 from rolekey.tss2_key import is_tss2
@@ -113,32 +113,37 @@ def open_identity(
         DeadlineError: the token did not answer in time.
     """
     key = settings.private_key
-    if isinstance(key, TPMHandle) or (isinstance(key, Path) and _holds_tpm_key(key)):
-        return _open_tpm_identity(settings, key, interaction, deadline, now or utc_now(), pins)
+    now = now or utc_now()
+    if isinstance(key, TPMHandle):
+        return _open_tpm_identity(settings, key, interaction, deadline, now, pins=pins)
     if isinstance(key, Path):
-        return _open_file_identity(settings, key, interaction, deadline, now or utc_now())
+        content = _key_file(key)
+        if content is not None and is_tss2(content):
+            return _open_tpm_identity(settings, read_key_file(key, content), interaction, deadline, now, pins=pins)
+        return _open_file_identity(settings, key, interaction, deadline, now, content=content)
     # python-pkcs11 is not imported for a key in a file.
     from rolekey.token_identity import TokenIdentity  # noqa: PLC0415
 
-    return TokenIdentity(settings, key, interaction, deadline, now or utc_now(), pins=pins).open()
+    return TokenIdentity(settings, key, interaction, deadline, now, pins=pins).open()
 
 
-def _holds_tpm_key(path: Path) -> bool:
+def _key_file(path: Path) -> bytes | None:
+    """Its content, read once: it may be a pipe. None where it cannot be read: said after the certificate's faults."""
     try:
-        return is_tss2(read_file(path, "private key file", KeyNotFoundError))
-    except KeyNotFoundError:  # said when the certificate has been looked at
-        return False
+        return read_file(path, "private key file", KeyNotFoundError)
+    except KeyNotFoundError:
+        return None
 
 
 def _open_tpm_identity(
     settings: Settings,
-    key: Path | TPMHandle,
+    key: TPMKey | TPMHandle,
     interaction: Interaction,
     deadline: Deadline,
     now: datetime,
+    *,
     pins: PinSupply | None,
 ) -> SigningIdentity:
-    opened = read_key_file(key) if isinstance(key, Path) else key
     try:
         from rolekey.tpm_identity import TPMIdentity  # noqa: PLC0415 - the TPM's library is an extra
     except ImportError as error:
@@ -146,7 +151,7 @@ def _open_tpm_identity(
             f"the key is in a TPM, and the library for that cannot be loaded: {error}",
             hint="pip install 'rolekey[tpm]'; Debian needs apt-get install libtss2-dev pkg-config gcc before",
         ) from error
-    return TPMIdentity(settings, opened, interaction, deadline, now, pins=pins).open()
+    return TPMIdentity(settings, key, interaction, deadline, now, pins=pins).open()
 
 
 def _open_file_identity(
@@ -155,6 +160,8 @@ def _open_file_identity(
     interaction: Interaction,
     deadline: Deadline,
     now: datetime,
+    *,
+    content: bytes | None,
 ) -> SigningIdentity:
     certificate, chain = named_certificate(settings, deadline, now)
     if settings.pin_source is not None and settings.pin_source.kind not in ("prompt", "none"):
@@ -164,6 +171,7 @@ def _open_file_identity(
         )
     signer = open_file_signer(
         key_path,
+        content if content is not None else read_file(key_path, "private key file", KeyNotFoundError),
         lambda: passphrase(settings, interaction, key_path),
         passphrase_given=settings.pkcs8_password is not None,
     )

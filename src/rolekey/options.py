@@ -6,7 +6,6 @@ from rolekey.pkcs11_uri import redact_pin_value
 from rolekey.secret import Secret
 
 DEFAULT_SESSION_DURATION = 3600
-DEFAULT_TIMEOUT = 50.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class Options:
         tpm_parent_password_source: where the password of the key's parent or hierarchy is, as ``pin_source``.
         verify_tls: whether the service's certificate is checked.
         use_fips_endpoint, use_dualstack_endpoint: None leaves it to the environment.
-        timeout: seconds for everything.
+        timeout: seconds for everything; None is 50 where a person may be needed, else 4.5.
     """
 
     trust_anchor_arn: str | None = None
@@ -61,7 +60,7 @@ class Options:
     verify_tls: bool = True
     use_fips_endpoint: bool | None = None
     use_dualstack_endpoint: bool | None = None
-    timeout: float = DEFAULT_TIMEOUT
+    timeout: float | None = None
 
     def __post_init__(self) -> None:
         """Keep a text that holds a PIN, or user information before a host, from reprs and pickles."""

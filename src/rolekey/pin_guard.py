@@ -8,12 +8,11 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError, PinIncorrectError, PinNotUsableError, SignerError, Tries, printable
-from rolekey.pin_record import Entry, PinRecord, TokenName
+from rolekey.pin_record import Directories, Entry, PinRecord, TokenName
 from rolekey.pin_source import PinSource
 
 log = logging.getLogger(__name__)
@@ -47,14 +46,14 @@ class PinGuard:
     A typed PIN (the source is ``prompt``) is not recorded, and is sent where no record can be kept.
 
     Args:
-        directory: rolekey's state directory; None where there is none.
+        directories: where the record is, as PinRecord has them.
         target: what the PIN is sent to.
         source: where the PIN comes from, as it was when the PIN was read.
         deadline: for other processes that send a PIN to the same target.
     """
 
-    def __init__(self, directory: Path | None, target: PinTarget, source: PinSource, deadline: Deadline) -> None:
-        self._record = PinRecord(directory, target.name)
+    def __init__(self, directories: Directories, target: PinTarget, source: PinSource, deadline: Deadline) -> None:
+        self._record = PinRecord(directories, target.name)
         self._target = target
         self._source = source
         self._attended = source.kind == "prompt"

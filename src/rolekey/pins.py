@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from rolekey.cached_answer import cache_directory
 from rolekey.errors import PinNotUsableError, PinRequiredError
 from rolekey.pin_files import MAX_PIN_FILE_SIZE, decoded_pin, read_regular_file, unreadable
 from rolekey.pin_source import PinSource
@@ -105,7 +106,7 @@ class PinReader:
             if uri.pin_value is not None:
                 return Pin(uri.pin_value, PinSource("pin-value"))
             if uri.pin_source is not None:
-                return _read_file(_path_of(uri.pin_source), group_readable=self._group_readable)
+                return _read_file(pin_source_path(uri.pin_source), group_readable=self._group_readable)
         return None
 
     def _from_source(self, source: PinSource) -> Pin | None:
@@ -246,7 +247,23 @@ def state_directory(environment: Mapping[str, str] | None = None) -> Path | None
     return Path(home, ".local", "state", "rolekey") if Path(home).is_absolute() else None
 
 
-def _path_of(pin_source: str) -> str:
+def record_directories(environment: Mapping[str, str] | None = None) -> tuple[Path | None, Path | None]:
+    """Where the record of refused PINs may be, as PinRecord takes it: the state directory, and the cache's.
+
+    Args:
+        environment: in place of the process's.
+    """
+    variables = os.environ if environment is None else environment
+    cache = cache_directory(variables)
+    return state_directory(variables), Path(cache) if cache else None
+
+
+def pin_source_path(pin_source: str) -> str:
+    """The path in a URI's ``pin-source``.
+
+    Raises:
+        PinRequiredError: it names no file of this machine.
+    """
     match = _FILE.fullmatch(pin_source)
     if match is None:
         raise PinRequiredError(

@@ -17,6 +17,7 @@ from rolekey.signers.pkcs11 import PKCS11Signer
 from rolekey.token_login import Login, TokenLogin
 from rolekey.tokens.keys import OpenKey, reopener
 from rolekey.tokens.matching import (
+    HOLDER_SECONDS,
     CertificateMatch,
     TokenContents,
     await_tokens,
@@ -149,6 +150,8 @@ class TokenIdentity:
         derived = self._settings.derived_private_key and match is not None
         key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
         log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
+        if key.always_authenticate:
+            self._deadline.expect_person()
         opened = OpenKey(key, session, login.accepted)
         # A token that wants no login is opened without one again.
         again = login.accepted.open if login.accepted else Token.open
@@ -171,7 +174,10 @@ def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[Toke
 
     def search() -> list[TokenContents]:
         shown, failures = [], []
-        for token in await_tokens(_module(settings, uri), uri):
+        # Time is left to say who holds the card.
+        for token in await_tokens(_module(settings, uri), uri, min(HOLDER_SECONDS, deadline.remaining() - 1)):
+            if token.may_want_a_person:
+                deadline.expect_person()
             try:
                 shown.append(_shown(token))
             except SignerError as error:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from rolekey.config import Settings
@@ -23,9 +22,9 @@ from rolekey.errors import (
 )
 from rolekey.interaction import Interaction
 from rolekey.pin_guard import PinGuard, PinTarget, Verdict
-from rolekey.pin_record import TokenName
+from rolekey.pin_record import Directories, TokenName
 from rolekey.pin_source import FORMS, PinSource
-from rolekey.pins import PinReader, PinSupply, state_directory, usable_pin
+from rolekey.pins import PinReader, PinSupply, record_directories, usable_pin
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.tokens.context_signature import ContextSignature
@@ -138,7 +137,7 @@ class TokenLogin:
         uris: of key and certificate; the first that configures a PIN counts.
         interaction: asks where no source is configured.
         deadline: for the source, for other logins with the same token, and for the token.
-        directory: rolekey's state directory; the environment's if not given.
+        directory: where the record of refused PINs is; as the environment says if not given.
         pins: gives the configured PIN in place of a PinReader.
     """
 
@@ -148,7 +147,7 @@ class TokenLogin:
         uris: tuple[PKCS11URI | None, ...],
         interaction: Interaction,
         deadline: Deadline,
-        directory: Path | Literal["default"] | None = "default",
+        directory: Directories | Literal["default"] = "default",
         *,
         pins: PinSupply | None = None,
     ) -> None:
@@ -156,7 +155,7 @@ class TokenLogin:
         self._pins = pins or PinReader(settings.pin_source, *uris, group_readable=settings.pin_file_group_readable)
         self._interaction = interaction
         self._deadline = deadline
-        self._directory = state_directory() if directory == "default" else directory
+        self._directory = record_directories() if directory == "default" else directory
 
     def open(self, token: Token, key: str) -> Login:
         """Open a session and log in, if the token wants that: at most one C_Login.

@@ -8,7 +8,7 @@ from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.identity import SigningIdentity, mismatch, named_certificate
 from rolekey.interaction import Interaction
-from rolekey.pins import PinSupply, state_directory
+from rolekey.pins import PinSupply, record_directories
 from rolekey.signers.tpm import TPMSigner
 from rolekey.signers.tpm_device import TPMDevice
 from rolekey.signers.tpm_key import TPMKey
@@ -48,16 +48,15 @@ class TPMIdentity:
         self._key = key
         self._deadline = deadline
         self._now = now
-        directory = state_directory()
-        self._login = TPMLogin(settings, interaction, deadline, directory, pins)
-        self._directory = directory
+        self._directories = record_directories()
+        self._login = TPMLogin(settings, interaction, deadline, self._directories, pins)
 
     def open(self) -> SigningIdentity:
         """Find, check, and see to the passwords; see identity.open_identity(). Nothing is loaded into the TPM yet."""
         settings = self._settings
         certificate, chain = named_certificate(settings, self._deadline, self._now)
         address = TPMAddress.choose(settings.tpm.tcti, settings.tpm.device)
-        device = TPMDevice(address, self._deadline, self._directory)
+        device = TPMDevice(address, self._deadline, self._directories)
         key = self._key if isinstance(self._key, TPMKey) else _key_of_handle(device, self._key)
         if spki(key.area.public_key) != spki(certificate.public_key()):
             raise mismatch(certificate)

@@ -1,8 +1,9 @@
 """No secret gets out: each kind, on each way through the program, in success and in failure.
 
-A secret of this file is a canary (support/canaries.py), which is searched for on stdout (where only an answer's
-credentials may be), stderr, the terminal, in files and their names, child processes, logs, exceptions, and what values
-show of themselves. A new feature that touches a secret adds its ways to `CASES`, and its values to `values`.
+A secret of this file is a canary (support/canaries.py), which is searched for on stdout and in the cache's entries
+(where only an answer's credentials may be), on stderr and the terminal, in files and their names, child processes,
+logs, exceptions, and what values show of themselves. A new feature that touches a secret adds its ways to `CASES`, and
+its values to `values`.
 """
 
 import base64
@@ -96,8 +97,12 @@ MALFORMED: dict[str, tuple[Script, int, str]] = {
     "in a redirect": ((answer(307, document(), ELSEWHERE),), 7, "HTTP status 307"),
     "cut short": ((answer(201, document(), length=100_000),), 6, "cut short"),
     "cut short in a chunk": ((CHUNKED + b"ffff\r\n" + document(),), 6, "cut short"),
-    "without chunks": ((CHUNKED + document(),), 6, "chunks are broken"),
-    "not compressed": ((answer(201, document(), {"Content-Encoding": "gzip"}),), 6, "compression is broken"),
+    "without chunks": ((CHUNKED + document(),), 6, "cut short"),
+    "not compressed": (
+        (answer(201, document(), {"Content-Encoding": "gzip"}),),
+        6,
+        "compressed, which was not asked for",
+    ),
     "in a status line": ((f"HTTP/1.1 2O1 {SESSION_TOKEN}\r\n\r\n".encode(),), 6, "does not speak HTTP"),
     "without HTTP": ((document(),), 6, "does not speak HTTP"),
     "in a header": ((b"HTTP/1.1 201 OK\r\nX-A: b\r\n" + document() + b"\r\n\r\n",), 7, "not a CreateSession answer"),
@@ -125,6 +130,7 @@ class Case:
         typed: the answer to the question on the terminal, for the command only.
         token: whether it needs the token.
         tpm: whether it needs the TPM.
+        has_alias: whether the cache may keep the command line; not where something in it may be a secret.
     """
 
     name: str
@@ -138,6 +144,7 @@ class Case:
     typed: str | None = None
     token: bool = False
     tpm: bool = False
+    has_alias: bool = True
 
     @property
     def for_the_library(self) -> bool:
@@ -238,6 +245,23 @@ CASES = [
     pin("URI as a number of seconds", 2, "--timeout", words=("--timeout", "{token_uri}?pin-value={pin}")),
     pin("URI as a boolean", 2, "neither true nor false", words=("--debug={token_uri}?pin-value={pin}",)),
     pin("URI of an unknown option", 2, "--private-kye", words=("--private-kye={token_uri}?pin-value={pin}",)),
+    # A PIN under a name that is none, which is ignored
+    *(
+        pin(
+            f"{name} beside --pin-source",
+            uri="{token_uri}?" + name + "={wrong_pin}",
+            options={"pin_source": "file:{pin_file}"},
+            has_alias=False,
+        )
+        for name in ("PIN-VALUE", "Pin-Value", "pin_value", "pin-valu", "x-pin")
+    ),
+    pin(
+        "pin-value with an encoded name",
+        2,
+        "not name=value",
+        uri="{token_uri}?pin%2Dvalue={wrong_pin}",
+        options={"pin_source": "file:{pin_file}"},
+    ),
     # A PIN where --pin-source says
     pin("--pin-source file, accepted", uri="{token_uri}", options={"pin_source": "file:{pin_file}"}),
     pin(
@@ -389,6 +413,12 @@ CASES = [
             ("--endpoint", {"endpoint": url}, {}),
             ("AWS_ENDPOINT_URL_ROLESANYWHERE", {"endpoint": ""}, {"AWS_ENDPOINT_URL_ROLESANYWHERE": url}),
         )
+    ),
+    Case(
+        "endpoint: in a variable that --endpoint overrules",
+        PLAIN_KEY,
+        environment={"AWS_ENDPOINT_URL_ROLESANYWHERE": "https://user:{user_info}@service.test"},
+        has_alias=False,
     ),
     # Credentials in an answer
     Case("answer: good", PLAIN_KEY),
@@ -653,7 +683,8 @@ def each(cases: Sequence[Case]) -> Any:
 def test_the_command_keeps_its_secrets(case, debug, world, tmp_path):
     """The command writes a secret nowhere; an answer's credentials are on stdout, in their fields, and nowhere else.
 
-    It starts no process, and sets no variable for one.
+    They are in the cache, too, where its entries are, and nothing else is. It starts no process, and sets no variable
+    for one.
     """
     with scene_of(case, world) as scene:
         words = ["-m", "rolekey", "credential-process", *scene.command_line, *(["--debug"] if debug else [])]
@@ -670,14 +701,31 @@ def test_the_command_keeps_its_secrets(case, debug, world, tmp_path):
     if case.code == 0:
         printed = json.loads(stdout)
         assert (printed["SecretAccessKey"], printed["SessionToken"]) == (SECRET_ACCESS_KEY, SESSION_TOKEN)
-        for secret in (SECRET_ACCESS_KEY, SESSION_TOKEN):
-            assert stdout.count(secret.encode()) == 1
-            stdout = stdout.replace(secret.encode(), b"")
+        stdout = without_credentials(stdout)
     else:
         assert stdout == b""
+    entries = [name for name in traces.files if re.fullmatch(r"runtime_dir/rolekey/[0-9a-f]{32}\.entry", name)]
+    assert len(entries) == (case.code == 0)
+    assert bool(aliases(traces)) is (case.code == 0 and case.has_alias and not debug)
+    assert all(mode & 0o077 == 0 for name, mode in traces.modes.items() if name.startswith("runtime_dir/"))
+    promised = {f"the contents of {name}" for name in entries}
     for place, contents in (("stdout", stdout), *traces.places()):
-        assert not found_in(contents), f"{place}: {contents!r}"
+        looked_at = without_credentials(contents) if place in promised else contents
+        assert not found_in(looked_at), f"{place}: {looked_at!r}"
     assert traces.children == []
+
+
+def without_credentials(contents: bytes) -> bytes:
+    """What remains of stdout or of a cache's entry, in which the answer's credentials stand once."""
+    for secret in (SECRET_ACCESS_KEY, SESSION_TOKEN):
+        assert contents.count(secret.encode()) == 1
+        contents = contents.replace(secret.encode(), b"")
+    return contents
+
+
+def aliases(traces):
+    """The command lines that the cache knows an answer to."""
+    return [contents for name, contents in traces.files.items() if name.endswith(".alias")]
 
 
 @each([case for case in CASES if case.for_the_library])
@@ -709,7 +757,7 @@ def test_the_library_keeps_its_secrets(case, world, monkeypatch):
 def credentials_for(options: Options) -> Credentials:
     """What a program does."""
     settings = resolve_settings(options, os.environ)
-    deadline = Deadline(settings.timeout)
+    deadline = Deadline.of(settings.timeout, attended=False)
     with open_identity(settings, NoInteraction(), deadline) as identity:
         for value in (settings, identity, vars(identity)):
             assert_shows_nothing(value)

@@ -18,8 +18,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("vend", "keys", "doctor"),
     ("provider", "worker"),
     ("cache", "create_session"),
-    ("identity", "token_identity", "tpm_identity", "transport"),
+    ("cache_question", "identity", "token_identity", "tpm_identity", "transport"),
     ("token_login", "tpm_login"),
+    ("tpm_passwords",),
     ("sigv4_x509",),
     ("signers",),
     ("tokens",),
@@ -34,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pkcs11_uri_syntax",),
     ("interaction",),
     ("secret", "deadline"),
-    ("errors", "_version"),
+    ("errors", "_version", "cached_answer"),
 )
 # Two files that are one thing.
 PEERS = ({"identity", "token_identity"}, {"identity", "tpm_identity"}, {"http_server", "http_protocol"})

@@ -154,11 +154,12 @@ class Listener:
         for thread in self._threads:
             thread.join(10)
 
-    def start(self, target: Any, *arguments: object) -> None:
+    def start(self, target: Any, *arguments: object) -> threading.Thread:
         """Run a function in a thread that `close` waits for."""
         thread = threading.Thread(target=target, args=arguments, name="scripted service", daemon=True)
         self._threads.append(thread)
         thread.start()
+        return thread
 
     def _accept(self) -> None:
         while not self.over.is_set():

@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -40,19 +41,27 @@ class Outcome:
             assert word in self.stderr
 
 
-def start_rolekey(
-    *args: str, environment: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()
+def start(
+    *args: str,
+    environment: Mapping[str, str] | None = None,
+    without: Collection[str] = (),
+    before: Sequence[str] = (),
+    directory: Path | None = None,
 ) -> subprocess.Popen[str]:
     """Start a command line in a process that has no terminal and inherits no settings of AWS or proxies.
 
     Args:
         args: the words after `rolekey`.
         environment: variables to add.
-        wrapper: words in front of the command.
+        without: variables to take away.
+        before: the words of a program that runs the command, such as `unshare`.
+        directory: where it runs, if not here.
     """
+    inherited = {name: value for name, value in os.environ.items() if name not in without}
     return subprocess.Popen(
-        [*wrapper, sys.executable, "-m", "rolekey", *args],
-        env={**os.environ, **(environment or {})},
+        [*before, sys.executable, "-m", "rolekey", *args],
+        cwd=directory,
+        env={**inherited, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -61,31 +70,28 @@ def start_rolekey(
     )
 
 
-def outcome_of(process: subprocess.Popen[str], *, timeout: float = 60) -> Outcome:
-    """Wait for a process that `start_rolekey` has started.
+def finish(process: subprocess.Popen[str], timeout: float = 60) -> Outcome:
+    """Wait for the end of a process.
 
     Args:
-        process: to be waited for.
+        process: from start().
         timeout: seconds after which it is killed and the test fails.
     """
     with process:
         try:
-            output = process.communicate(timeout=timeout)
+            stdout, stderr = process.communicate(timeout=timeout)
         except BaseException:
             process.kill()
             raise
-    return Outcome(process.returncode, *output)
+    return Outcome(process.returncode, stdout, stderr)
 
 
-def rolekey(
-    *args: str, environment: Mapping[str, str] | None = None, wrapper: Sequence[str] = (), timeout: float = 60
-) -> Outcome:
-    """Run a command line to its end; see `start_rolekey`.
+def rolekey(*args: str, timeout: float = 60, **more: Any) -> Outcome:
+    """Run a command line to its end.
 
     Args:
         args: the words after `rolekey`.
-        environment: variables to add.
-        wrapper: words in front of the command.
         timeout: seconds after which the test fails.
+        more: as for start().
     """
-    return outcome_of(start_rolekey(*args, environment=environment, wrapper=wrapper), timeout=timeout)
+    return finish(start(*args, **more), timeout)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from support import opencryptoki_rig, pcscd
+from support import namespaces, opencryptoki_rig, pcscd
 from support.card_rig import find_opensc, find_ykcs11
 from support.nss_rig import find_nss
 from support.p11_kit_rig import find_p11_kit
@@ -42,6 +42,9 @@ MINIMUM_TESTS = {
     "opencryptoki": 17,
     "swtpm": 3,
     "tpm2-pkcs11": 39,
+    "root": 6,
+    "namespace": 14,
+    "strace": 1,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -79,6 +82,12 @@ def _has_openssl() -> bool:
         return False
     version = subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout
     return version.startswith("OpenSSL ") and int(version.split()[1].partition(".")[0]) >= 3
+
+
+def _has_strace() -> bool:
+    if shutil.which("strace") is None:
+        return False
+    return subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode == 0
 
 
 def _has_softhsm() -> bool:
@@ -123,6 +132,9 @@ RIGS = {
         Rig("ykcs11", lambda: find_ykcs11() is not None, "apt-get install ykcs11"),
         Rig("nss", lambda: find_nss() is not None, "apt-get install libnss3 libnss3-tools"),
         Rig("p11-kit", lambda: find_p11_kit() is not None, "apt-get install p11-kit p11-kit-modules"),
+        Rig("root", lambda: os.name != "nt" and os.geteuid() == 0, "only root gives files away: run the tests as root"),
+        Rig("namespace", namespaces.can_run, "apt-get install util-linux, and allow mount and user namespaces"),
+        Rig("strace", _has_strace, "apt-get install strace, and allow ptrace"),
         Rig(
             "opencryptoki",
             opencryptoki_rig.can_run,

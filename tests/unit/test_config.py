@@ -47,7 +47,7 @@ def test_defaults():
     assert settings.region == "eu-west-1"
     assert settings.endpoint == Endpoint("https", "rolesanywhere.eu-west-1.amazonaws.com")
     assert settings.session_duration == 3600
-    assert settings.timeout == 50.0
+    assert settings.timeout is None
     assert settings.verify_tls
     assert (settings.intermediates, settings.role_session_name, settings.pkcs11_module) == (None, None, None)
     assert (settings.pkcs8_password, settings.ca_bundle, settings.proxy) == (None, None, None)

@@ -18,6 +18,7 @@ from rolekey.pins import (
     Pin,
     PinReader,
     claim_descriptor,
+    record_directories,
     state_directory,
     usable_pin,
 )
@@ -442,6 +443,15 @@ def test_bad_source(text):
 def test_state_directory(environment, directory):
     """XDG_STATE_HOME if it is absolute, else the home directory's."""
     assert str(state_directory(environment)) == directory
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX paths")
+def test_record_directories():
+    """The record has a second place: the cache's directory."""
+    environment = {"XDG_STATE_HOME": "/s", "XDG_RUNTIME_DIR": "/run/user/7"}
+    assert [str(path) for path in record_directories(environment)] == ["/s/rolekey", "/run/user/7/rolekey"]
+    assert record_directories(environment | {"XDG_RUNTIME_DIR": "run"})[1] is None
+    assert str(record_directories({"HOME": "/h"})[0]) == "/h/.local/state/rolekey"
 
 
 # --- sources that can be read once ---

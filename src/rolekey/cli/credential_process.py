@@ -1,24 +1,31 @@
 """``rolekey credential-process``: credentials for the SDKs and the AWS CLI."""
 
+import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
-from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, helper_command
-from rolekey.cli.terminal import Terminal, shield_output, signals_raise, trace_to_stderr
+from rolekey.cache import Answer, Cache
+from rolekey.cache_question import Question, question_of
+from rolekey.cached_answer import cache_directory
+from rolekey.cli.flags import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, helper_command
+from rolekey.cli.terminal import Terminal, can_ask, shield_output, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
-from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
 from rolekey.interaction import Interaction, NoInteraction
 from rolekey.options import Options
 from rolekey.pins import claim_descriptor
 
+log = logging.getLogger(__name__)
 
-@helper_command("credential-process", (*HELPER_FLAGS, *OWN_FLAGS))
+
+@helper_command("credential-process", (*HELPER_FLAGS, *OWN_FLAGS, NO_CACHE))
 def credential_process(**values: Any) -> None:
     """Print temporary credentials as credential_process JSON.
 
-    Put this command into ~/.aws/config as the credential_process of a profile.
+    Put this command into ~/.aws/config as the credential_process of a profile. Credentials that are still good are
+    printed again; `rolekey cache` lists and forgets them.
     """
     claim_descriptor(values["pin_source"])
     claim_descriptor(values["tpm_parent_password_source"], "--tpm-parent-password-source")
@@ -26,23 +33,44 @@ def credential_process(**values: Any) -> None:
     if values["debug"]:
         trace_to_stderr()
     settings = resolve_settings(options_from(values), os.environ)
-    deadline = Deadline(settings.timeout)
+    attended = can_ask()
+    deadline = Deadline.of(settings.timeout, attended=attended)
     silent = settings.pin_source is not None and settings.pin_source.kind == "none"
-    with signals_raise():
-        credentials = fetch_credentials(settings, NoInteraction() if silent else Terminal(deadline), deadline)
-    from rolekey.vend.process import credential_process_json  # noqa: PLC0415 - beside its use
-
-    sys.stdout.write(credential_process_json(credentials) + "\n")
+    interaction = NoInteraction() if silent else Terminal(deadline)
+    cache, question = (None, None) if values["no_cache"] else _cached(settings)
+    if cache is None or question is None:
+        output = _fetch(settings, interaction, deadline).output
+    else:
+        output = cache.answer(question, lambda: _fetch(settings, interaction, deadline), deadline)
+    sys.stdout.write(output.decode("ascii"))
     sys.stdout.flush()
 
 
-def fetch_credentials(settings: Settings, interaction: Interaction, deadline: Deadline) -> Credentials:
+def _cached(settings: Settings) -> tuple[Cache | None, Question | None]:
+    directory = cache_directory(os.environ)
+    cache = Cache(Path(directory)) if directory else None
+    if cache is None or not cache.is_usable():
+        log.debug("cache: none: %s is not a directory of ours that is closed to others", directory)
+        return None, None
+    question = question_of(settings, sys.argv[1:], os.environ)
+    log.debug("cache: %s", f"{directory}/{question.name}.entry" if question else "none for what can be read only once")
+    return cache, question
+
+
+def _fetch(settings: Settings, interaction: Interaction, deadline: Deadline) -> Answer:
     """One identity, one signature, one set of credentials."""
-    from rolekey.create_session import request_credentials  # noqa: PLC0415 - slow; not for a wrong option
-    from rolekey.identity import open_identity  # noqa: PLC0415 - as above
+    # Slow to import; not for a wrong option or a hit. While the rest is imported, the connection is made.
+    from rolekey.transport import Route, open_ahead  # noqa: PLC0415
+
+    opening = open_ahead(str(settings.endpoint), Route.of(settings), deadline)
+    from rolekey.create_session import request_credentials  # noqa: PLC0415
+    from rolekey.identity import open_identity  # noqa: PLC0415
+    from rolekey.vend.process import credential_process_json  # noqa: PLC0415
 
     with open_identity(settings, interaction, deadline) as identity:
-        return request_credentials(settings, identity, deadline)
+        credentials = request_credentials(settings, identity, deadline, opening=opening)
+    output = f"{credential_process_json(credentials)}\n".encode("ascii")
+    return Answer(output, int(credentials.expiration.timestamp()), credentials.access_key_id)
 
 
 def options_from(values: dict[str, Any]) -> Options:

@@ -3,8 +3,7 @@
 Its parser is Go's pflag: a boolean takes a value only after ``=`` (``--debug=true``) and never from the next word;
 numbers are written as in Go; the last of several wins. click's own options do the rest.
 
-A command line may hold a PIN or passphrase, and a missing quote puts a piece of it anywhere: no value that was not
-understood is quoted where it may be one.
+A command line may hold a PIN or passphrase, anywhere if a quote is missing: what was not understood is not quoted.
 """
 
 import re
@@ -16,7 +15,7 @@ import click
 
 from rolekey.cli.flag_types import TYPES
 from rolekey.errors import ConfigurationError
-from rolekey.options import DEFAULT_SESSION_DURATION, DEFAULT_TIMEOUT
+from rolekey.options import DEFAULT_SESSION_DURATION
 from rolekey.pkcs11_uri import redact_pin_value
 
 _EXPLICIT = "rolekey.explicit-booleans"
@@ -80,8 +79,9 @@ OWN_FLAGS = (
     Flag("--use-last-try", "boolean", "Send a PIN even if the token locks when it is wrong."),
     Flag("--tpm-tcti", "text", "The TPM: a TCTI such as device:/dev/tpmrm0 (TPM2TOOLS_TCTI, TPM_DEVICE)."),
     Flag("--tpm-parent-password-source", "text", "Where the password of a TPM key's parent is, as --pin-source."),
-    Flag("--timeout", "seconds", "Seconds for everything: token, network, retries.", DEFAULT_TIMEOUT),
+    Flag("--timeout", "seconds", "Seconds for everything: token, network, retries.  [default: 50, or 4.5 unattended]"),
 )
+NO_CACHE = Flag("--no-cache", "boolean", "Ask for new credentials, and keep nothing of them.")
 # Pairs that the official helper refuses when both are given, whatever their values.
 EXCLUSIONS = (
     ("--certificate", "--cert-selector"),

@@ -6,17 +6,18 @@ The PIN comes over a pipe and never stands on a command line; what is asked goes
 import logging
 import os
 import re
-import shutil
 import signal
-import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from rolekey.deadline import Deadline
 from rolekey.errors import PinRequiredError, printable
 from rolekey.secret import Secret
+
+if TYPE_CHECKING:
+    import subprocess
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ def pinentry_program(environment: Mapping[str, str]) -> str | None:
     """
     if not (environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")):
         return None
+    import shutil  # noqa: PLC0415 - slow to import; mostly there is no display
+
     return shutil.which(environment.get("PINENTRY") or "pinentry", path=environment.get("PATH"))
 
 
@@ -67,6 +70,8 @@ class Pinentry:
             PinRequiredError: the question was cancelled, or the program did not do as a pinentry does.
             DeadlineError: nobody answered in time.
         """
+        import subprocess  # noqa: PLC0415 - as above
+
         try:
             process = subprocess.Popen(  # noqa: S603 - the user's own pinentry, without arguments
                 [self._program],
@@ -87,7 +92,7 @@ class Pinentry:
                 with suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]  # both were asked for
 
-    def _dialogue(self, process: subprocess.Popen[bytes], question: str) -> Secret:
+    def _dialogue(self, process: "subprocess.Popen[bytes]", question: str) -> Secret:
         assert process.stdin is not None  # noqa: S101 - asked for
         assert process.stdout is not None  # noqa: S101 - as above
         self._expect_ok(process.stdout)
@@ -149,7 +154,7 @@ class Pinentry:
         )
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: "subprocess.Popen[bytes]") -> None:
     with suppress(OSError):
         if os.name == "nt":
             process.kill()

@@ -1,11 +1,8 @@
 """The person at the terminal, and what of the process's output they and the SDK get to see."""
 
-import getpass
 import logging
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -36,8 +33,12 @@ class Terminal:
             program = pinentry_program(os.environ)
             if program is None:
                 return None
+            self._deadline.expect_person()
             with signals_raise():
                 return Pinentry(program, self._deadline).ask(question)
+        import getpass  # noqa: PLC0415 - slow to import; mostly nobody is asked
+
+        self._deadline.expect_person()
         try:
             with _restored_terminal():
                 return Secret(
@@ -48,6 +49,9 @@ class Terminal:
 
     def remind(self, text: str) -> None:
         """Write a line on the terminal, and show it on the desktop where there is one."""
+        import shutil  # noqa: PLC0415 - slow to import; mostly nobody is told
+        import subprocess  # noqa: PLC0415 - as above
+
         shown = printable(text)
         with suppress(OSError), open("/dev/tty", "w", encoding="utf-8") as terminal:  # noqa: PTH123 - a device
             terminal.write(f"{shown}\n")
@@ -61,6 +65,11 @@ class Terminal:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
+
+
+def can_ask() -> bool:
+    """Whether there is somebody who can be asked: a terminal, or a display with a pinentry."""
+    return _has_terminal() or pinentry_program(os.environ) is not None
 
 
 def _has_terminal() -> bool:

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -74,13 +74,13 @@ class TPMDevice:
     Args:
         address: where it is.
         deadline: for everything that is done with it.
-        directory: rolekey's state directory, for the lock; without one, nobody is waited for.
+        directories: for the lock; the first that can be used. Without one, nobody is waited for.
     """
 
-    def __init__(self, address: TPMAddress, deadline: Deadline, directory: Path | None) -> None:
+    def __init__(self, address: TPMAddress, deadline: Deadline, directories: Iterable[Path | None]) -> None:
         self.address = address
         self._deadline = deadline
-        self._directory = directory
+        self._directories = tuple(directories)
 
     def run(self, what: str, work: Callable[[TPM], T]) -> T:
         """Do some work over a new connection.
@@ -155,21 +155,22 @@ class TPMDevice:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         descriptor = None
-        try:
-            descriptor = self._take_lock()
-        except OSError as error:
-            log.debug("the TPM is used without a lock: %s", error.strerror)
+        for directory in self._directories:
+            if directory is not None and descriptor is None:
+                descriptor = self._take_lock(directory)
         try:
             yield
         finally:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def _take_lock(self) -> int | None:
-        if self._directory is None:
-            return None
-        directory = self._directory / "tpm"
-        make_directory(self._directory)
-        make_directory(directory)
+    def _take_lock(self, base: Path) -> int | None:
+        directory = base / "tpm"
         name = hashlib.sha256(str(self.address).encode()).hexdigest()[:32]
-        return take_lock(directory / f"{name}.lock", self._deadline, "other users of the TPM")
+        try:
+            make_directory(base)
+            make_directory(directory)
+            return take_lock(directory / f"{name}.lock", self._deadline, "other users of the TPM")
+        except OSError as error:
+            log.debug("no lock for the TPM in %s: %s", base, error.strerror)
+            return None

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rolekey.certificates import read_file
-from rolekey.errors import KeyNotFoundError
 from rolekey.signers.tpm_policy import PolicyStep, policy_of
 from rolekey.signers.tpm_public import PublicArea
 from rolekey.tss2_key import TSS2Key
@@ -29,18 +27,19 @@ class TPMKey:
     handle: int = 0
 
 
-def read_key_file(path: Path) -> TPMKey:
+def read_key_file(path: Path, data: bytes) -> TPMKey:
     """The key of a TSS2 key file.
 
     Args:
-        path: the file.
+        path: its name, for messages.
+        data: its content.
 
     Raises:
-        KeyNotFoundError: it cannot be read, or holds no TPM key.
+        KeyNotFoundError: it holds no TPM key.
         UnsupportedKeyError: the key is damaged, or cannot be used.
         AmbiguousMatchError: it holds more than one private key.
     """
-    file = TSS2Key.parse(read_file(path, "private key file", KeyNotFoundError), str(path))
+    file = TSS2Key.parse(data, str(path))
     text = f"the TPM key {path}" + (f" ({file.description})" if file.description else "")
     area = PublicArea.parse(file.public, text)
     return TPMKey(text=text, area=area, file=file, policy=policy_of(file, area, text))

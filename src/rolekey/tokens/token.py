@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 import pkcs11
-from pkcs11 import TokenFlag
+from pkcs11 import SlotFlag, TokenFlag
 
 from rolekey.errors import PinIncorrectError, PinLockedError, PinNotUsableError, SignerError, Tries
 from rolekey.pkcs11_uri import PKCS11URI
@@ -60,6 +60,7 @@ class Token:
         self.slot_manufacturer = _field(token.slot.manufacturer_id)
         self.library = library
         self._flags = token.flags
+        self._removable = bool(token.slot.flags & SlotFlag.REMOVABLE_DEVICE)
 
     def __str__(self) -> str:
         return f"{self.label or 'without a label'} (serial {self.serial or 'unknown'})"
@@ -110,6 +111,11 @@ class Token:
     def protected_authentication_path(self) -> bool:
         """Whether the token asks for the PIN itself, on a pad of its own (CKF_PROTECTED_AUTHENTICATION_PATH)."""
         return bool(self._flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH)
+
+    @property
+    def may_want_a_person(self) -> bool:
+        """Whether the token may wait for a touch or its own PIN pad. Touches are not announced: every card may."""
+        return self._removable or (self.login_required and self.protected_authentication_path)
 
     @property
     def tries(self) -> Tries:

@@ -53,6 +53,7 @@ def run(token, tmp_path):
         *("--role-arn", "arn:aws:iam::000000000000:role/r", "--endpoint", "http://127.0.0.1:1"),
         *("--pkcs11-lib", str(token.module), "--private-key", token.uri("rsa-2048")),
         *("--certificate", str(token.certificate("rsa-2048"))),
+        *("--timeout", "50"),
         environment={**token.environment, "XDG_STATE_HOME": str(tmp_path / "state")},
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 from support.card_rig import find_opensc, find_ykcs11
 from support.opencryptoki_rig import tries_spent
-from support.process import outcome_of, rolekey, start_rolekey
+from support.process import finish, rolekey, start
 from support.rig_token import RigToken
 
 TRIES = 3
@@ -33,15 +33,16 @@ class Subject:
             *("--profile-arn", "arn:aws:rolesanywhere:us-east-1:000000000000:profile/p"),
             *("--pkcs11-lib", str(self.token.module), "--private-key", self.token.uri("rsa-2048", with_pin=False)),
             *("--certificate", str(self.token.certificate("rsa-2048")), "--pin-source", f"file:{pin_file}", *more),
+            *("--no-cache", "--timeout", "50"),  # ten that wait for one another would meet in the cache
         )
 
     def run(self, pin_file, *more, role=ROLES[0], environment=None):
         variables = {**self.token.environment, **(environment or {})}
-        return rolekey(*self.words(pin_file, role, *more), environment=variables, wrapper=self.token.wrapper)
+        return rolekey(*self.words(pin_file, role, *more), environment=variables, before=self.token.wrapper)
 
     def start(self, pin_file, role):
         words = self.words(pin_file, role)
-        return start_rolekey(*words, environment=self.token.environment, wrapper=self.token.wrapper)
+        return start(*words, environment=self.token.environment, before=self.token.wrapper)
 
 
 @pytest.fixture(
@@ -109,7 +110,7 @@ def test_ten_runs_at_once(subject, new_pin_file):
     """Ten that start at once, for two roles, spend one try; a wrong PIN in another file is the second."""
     pin_file = new_pin_file("pin")
     processes = [subject.start(pin_file, ROLES[number % 2]) for number in range(10)]
-    outcomes = [outcome_of(process, timeout=120) for process in processes]
+    outcomes = [finish(process, timeout=120) for process in processes]
     for outcome in outcomes:
         outcome.failed(4)
     assert sum("CKR_PIN_INCORRECT" in outcome.stderr for outcome in outcomes) == 1

@@ -1,11 +1,7 @@
-"""One HTTPS exchange: a POST that follows no redirect, reads no ~/.netrc, and ends at the deadline."""
+"""An exchange through a proxy, over requests."""
 
-import logging
 import re
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import requests
 import urllib3
@@ -13,13 +9,20 @@ from requests import exceptions as failures
 from requests.utils import get_auth_from_url
 
 from rolekey.deadline import Deadline
-from rolekey.errors import ConfigurationError, MalformedResponseError, TransportError
+from rolekey.errors import ConfigurationError, TransportError
 from rolekey.secret import Secret
+from rolekey.transport.messages import (
+    CONNECT_TIMEOUT,
+    MAX_ANSWER,
+    Answer,
+    PermanentTransportError,
+    Post,
+    Route,
+    no_answer,
+    no_tls,
+    too_large,
+)
 
-log = logging.getLogger(__name__)
-
-MAX_ANSWER = 1 << 20
-CONNECT_TIMEOUT = 10.0
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
 # The class of what went wrong, in the standard library, urllib3 or requests, where it has no text fit to be shown.
 _CAUSES = {
@@ -39,54 +42,6 @@ _CAUSES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
-    """A request.
-
-    Args:
-        url: already encoded.
-        headers: sent as they are, Host among them.
-        body: the exact bytes.
-    """
-
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer.
-
-    Args:
-        status: the HTTP status.
-        headers: names in lower case.
-        body: at most 1 MiB; not in the repr, since it may hold credentials.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def __repr__(self) -> str:
-        return f"Answer(status={self.status}, body of {len(self.body)} bytes)"
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How an exchange travels.
-
-    Args:
-        verify_tls: whether the server's certificate is checked.
-        ca_bundle: trusted CAs in place of certifi's, or None.
-        proxy: URL of a proxy (it may hold a password), or None.
-    """
-
-    verify_tls: bool = True
-    ca_bundle: Path | None = None
-    proxy: Secret | None = None
-
-
 class _HTTPSession(requests.Session):
     """Takes nothing from ~/.netrc and the environment, and does not look at redirects.
 
@@ -104,26 +59,17 @@ class _HTTPSession(requests.Session):
         return None
 
 
-class PermanentTransportError(TransportError):
-    """Trying again does not help, or harms: TLS, and a proxy that counts wrong passwords."""
-
-
-def send(request: Post, route: Route, deadline: Deadline) -> Answer:
-    """Send one POST and read the whole answer.
+def send_through_proxy(request: Post, route: Route, proxy: Secret, deadline: Deadline) -> Answer:
+    """Send one POST and read the whole answer, as transport.send() says.
 
     Args:
         request: what to send.
-        route: TLS and proxy.
-        deadline: for resolving, connecting, sending and reading together.
-
-    Raises:
-        ConfigurationError: the proxy's URL cannot be used.
-        TransportError: no answer. Its text holds no URL, header or proxy, which may hold secrets.
-        MalformedResponseError: an answer of more than 1 MiB.
-        DeadlineError: the time was over first.
+        route: TLS.
+        proxy: its URL.
+        deadline: for everything.
     """
     host = request.headers["Host"]
-    proxies = _proxies(route.proxy)
+    proxies = _proxies(proxy)
 
     def exchange() -> Answer:
         with _HTTPSession() as http_session:
@@ -132,35 +78,27 @@ def send(request: Post, route: Route, deadline: Deadline) -> Answer:
     try:
         return deadline.run(f"the answer of {host}", exchange)
     except (failures.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        failure, cause = _failure(error, host, has_proxy=bool(proxies))
+        failure, cause = _failure(error, host)
     # Not in the handler: what the libraries raise quotes the answer, or pickles with it. Only the system's own error,
     # which knows nothing of it, is a cause.
     raise failure from cause
 
 
-def _failure(error: Exception, host: str, *, has_proxy: bool) -> tuple[TransportError, OSError | None]:
+def _failure(error: Exception, host: str) -> tuple[TransportError, OSError | None]:
     text, cause = _cause(error)
     if isinstance(error, failures.SSLError):
-        return PermanentTransportError(
-            f"no TLS connection to {host}: {text}",
-            hint="if its CA is a private one, name the CA's PEM file in AWS_CA_BUNDLE; check this machine's clock",
-        ), cause
+        return no_tls(host, text), cause
     if isinstance(error, failures.ProxyError):
         kind = PermanentTransportError if "HTTP status 4" in text else TransportError
         return kind(
             f"the proxy for {host} does not let the request through: {text}",
             hint="check HTTPS_PROXY (user and password too), or exempt the host in NO_PROXY",
         ), cause
-    return TransportError(
-        f"no answer from {host}{' through the proxy' if has_proxy else ''}: {text}",
-        hint="check the network, the DNS, the region and --endpoint; behind a proxy set HTTPS_PROXY",
-    ), cause
+    return no_answer(host, text, has_proxy=True), cause
 
 
-def _proxies(proxy: Secret | None) -> dict[str, str]:
+def _proxies(proxy: Secret) -> dict[str, str]:
     """A proxy as requests takes it, checked: the libraries quote a URL that they cannot use, with its password."""
-    if proxy is None:
-        return {}
     url = proxy.reveal()
     if not _is_usable(url):
         raise ConfigurationError(
@@ -207,10 +145,7 @@ def _exchange(
         for chunk in response.iter_content(16384):
             received += chunk
             if len(received) > MAX_ANSWER:
-                raise MalformedResponseError(
-                    f"the answer of {request.headers['Host']} is larger than 1 MiB",
-                    hint="something else than IAM Roles Anywhere answers there: check --endpoint and the proxy",
-                )
+                raise too_large(request.headers["Host"])
         names = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, names, bytes(received))
 

@@ -40,7 +40,7 @@ MINIMUM_TESTS = {
     "nss": 46,
     "p11-kit": 55,
     "opencryptoki": 17,
-    "swtpm": 3,
+    "swtpm": 300,
     "tpm2-pkcs11": 39,
     "root": 6,
     "namespace": 14,

@@ -77,6 +77,17 @@ class Deadline:
         """Seconds left; 0.0 when it has passed."""
         return max(0.0, self._end - self._clock())
 
+    def over(self, what: str) -> DeadlineError:
+        """The error that says that the time is over.
+
+        Args:
+            what: what was being waited for.
+        """
+        return DeadlineError(
+            f"timed out after {self.seconds:g} s waiting for {what}",
+            hint="see what holds it up with --debug, or allow more with --timeout SECONDS",
+        )
+
     def start(self, name: str, function: Callable[[], T]) -> "Started[T]":
         """Call a function that may block for ever in a daemon thread.
 
@@ -146,10 +157,7 @@ class Started(Generic[T]):
             except queue.Empty:
                 if self._deadline.remaining() > 0:  # it has grown meanwhile
                     continue
-                raise DeadlineError(
-                    f"timed out after {self._deadline.seconds:g} s waiting for {what}",
-                    hint="see what holds it up with --debug, or allow more with --timeout SECONDS",
-                ) from None
+                raise self._deadline.over(what) from None
         return self._unpacked(*finished)
 
     @staticmethod

@@ -86,6 +86,8 @@ def send_directly(request: Post, route: Route, deadline: Deadline, opening: Open
         opened = opening.take(host) if opening else None
         return deadline.run(f"the answer of {host}", exchange)
     except (OSError, http.client.HTTPException, UnicodeError, _Unusable) as error:
+        if isinstance(error, TimeoutError) and deadline.remaining() <= 0:
+            raise deadline.over(f"the answer of {host}") from None  # the socket noticed it before we did
         failure, cause = _failure(error, host)
     # Not in the handler: what http.client raises quotes the answer. Only the system's own error is a cause.
     raise failure from cause

@@ -78,6 +78,8 @@ def send_through_proxy(request: Post, route: Route, proxy: Secret, deadline: Dea
     try:
         return deadline.run(f"the answer of {host}", exchange)
     except (failures.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        if isinstance(error, failures.Timeout) and deadline.remaining() <= 0:
+            raise deadline.over(f"the answer of {host}") from None  # the socket noticed it before we did
         failure, cause = _failure(error, host)
     # Not in the handler: what the libraries raise quotes the answer, or pickles with it. Only the system's own error,
     # which knows nothing of it, is a cause.

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cryptography.exceptions import InvalidSignature
 
@@ -32,11 +32,11 @@ from rolekey.interaction import Interaction
 from rolekey.pins import PinSupply, usable_passphrase
 from rolekey.secret import Secret
 from rolekey.signers.base import Signer
-from rolekey.signers.file import open_file_signer
-from rolekey.signers.tpm_key import TPMKey, read_key_file
 from rolekey.sigv4_x509 import algorithm_name, verify_signature
 from rolekey.tpm_handle import TPMHandle
-from rolekey.tss2_key import is_tss2
+
+if TYPE_CHECKING:
+    from rolekey.signers.tpm_key import TPMKey
 
 log = logging.getLogger(__name__)
 
@@ -117,11 +117,15 @@ def open_identity(
     if isinstance(key, TPMHandle):
         return _open_tpm_identity(settings, key, interaction, deadline, now, pins=pins)
     if isinstance(key, Path):
+        # Not imported for a key in a token, as the token's libraries are not for one in a file.
+        from rolekey.tss2_key import is_tss2  # noqa: PLC0415
+
         content = _key_file(key)
         if content is not None and is_tss2(content):
+            from rolekey.signers.tpm_key import read_key_file  # noqa: PLC0415
+
             return _open_tpm_identity(settings, read_key_file(key, content), interaction, deadline, now, pins=pins)
         return _open_file_identity(settings, key, interaction, deadline, now, content=content)
-    # python-pkcs11 is not imported for a key in a file.
     from rolekey.token_identity import TokenIdentity  # noqa: PLC0415
 
     return TokenIdentity(settings, key, interaction, deadline, now, pins=pins).open()
@@ -137,7 +141,7 @@ def _key_file(path: Path) -> bytes | None:
 
 def _open_tpm_identity(
     settings: Settings,
-    key: TPMKey | TPMHandle,
+    key: "TPMKey | TPMHandle",
     interaction: Interaction,
     deadline: Deadline,
     now: datetime,
@@ -169,6 +173,8 @@ def _open_file_identity(
             "--pin-source is for a key in a token or a TPM, and --private-key names a file with the key itself",
             hint="leave out --pin-source; the passphrase of a key file is given with --pkcs8-password",
         )
+    from rolekey.signers.file import open_file_signer  # noqa: PLC0415 - as in open_identity()
+
     signer = open_file_signer(
         key_path,
         content if content is not None else read_file(key_path, "private key file", KeyNotFoundError),

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from rolekey.errors import (
     ConfigurationError,
@@ -11,6 +12,7 @@ from rolekey.errors import (
     PinNotUsableError,
     PinRequiredError,
     RolekeyError,
+    TokenOperationError,
     UnsupportedKeyError,
 )
 from rolekey.secret import Secret
@@ -21,7 +23,7 @@ from support.process import rolekey
 from support.service import ScriptedService, answer
 from support.tpm_identity import identity_of, password_file
 from support.tpm_keys import SIGNING, TPMKeys
-from support.tpm_proxy import SIGN, proxy_of
+from support.tpm_proxy import CREATE_PRIMARY, SIGN, START_AUTH_SESSION, proxy_of
 from support.tss2_files import EMPTY_AUTH, TRUE
 
 HANDLE = 0x81010001
@@ -266,16 +268,37 @@ def test_no_password_is_overheard(tpm, keys, tmp_path, answer):
             tpm,
             made,
             tpm_tcti=str(proxy.path),
-            tpm_key_password=Secret(own if answer == "right" else own[::2]),
+            tpm_key_password=Secret(own if answer == "right" else "kAnAr1e-wrong-kAnAr1e"),
             tpm_parent_password_source=password_file(tmp_path, parents),
         )
         try:
             identity.sign("text")
         except RolekeyError:
             assert answer == "wrong"
-        assert proxy.commands[SIGN] == 1
+        assert proxy.commands[SIGN]
         assert len(proxy.overheard) > 1000
         assert not found_in(proxy.overheard)
+
+
+def test_a_changed_key_for_the_salt(tpm, locked_file, tmp_path):
+    """Where the key that is to salt the session is not the one that the TPM names, no password is used."""
+
+    def change(command, ask):
+        response = bytearray(ask(command))
+        point = response.index(bytes.fromhex("0010 0003 0010 0020")) + 8
+        other = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
+        response[point : point + 32], response[point + 34 : point + 66] = other.x.to_bytes(32), other.y.to_bytes(32)
+        return bytes(response)
+
+    with proxy_of(tpm, tmp_path) as proxy:
+        proxy.script(CREATE_PRIMARY, change)
+        with (
+            identity_of(tpm, locked_file, tpm_tcti=str(proxy.path), tpm_key_password=Secret(PASSWORD)) as identity,
+            pytest.raises(TokenOperationError),
+        ):
+            identity.sign("text")
+        assert (proxy.commands[START_AUTH_SESSION], proxy.commands[SIGN]) == (0, 0)
+    tpm.flush()
 
 
 def test_a_locked_tpm_asks_nobody(tpm, locked_file, run):

@@ -29,7 +29,7 @@ from rolekey.errors import (
     PinRequiredError,
 )
 from rolekey.interaction import Interaction
-from rolekey.pins import usable_passphrase
+from rolekey.pins import PinSupply, usable_passphrase
 from rolekey.secret import Secret
 from rolekey.signers.base import Signer
 from rolekey.signers.file import open_file_signer
@@ -94,6 +94,7 @@ def open_identity(
     deadline: Deadline,
     *,
     now: datetime | None = None,
+    pins: PinSupply | None = None,
 ) -> SigningIdentity:
     """Find the certificate, its chain and its key, and make them ready to sign.
 
@@ -104,6 +105,7 @@ def open_identity(
         interaction: asks for a PIN or passphrase that no source gives.
         deadline: for everything that a token does.
         now: aware datetime at which the certificate must be valid; the system's clock if None.
+        pins: gives the configured PIN of a token, or password of a TPM key, in place of its source.
 
     Raises:
         CertificateError: the certificate is unreadable, not valid now, or not the key's.
@@ -112,13 +114,13 @@ def open_identity(
     """
     key = settings.private_key
     if isinstance(key, TPMHandle) or (isinstance(key, Path) and _holds_tpm_key(key)):
-        return _open_tpm_identity(settings, key, interaction, deadline, now or utc_now())
+        return _open_tpm_identity(settings, key, interaction, deadline, now or utc_now(), pins=pins)
     if isinstance(key, Path):
         return _open_file_identity(settings, key, interaction, deadline, now or utc_now())
     # python-pkcs11 is not imported for a key in a file.
     from rolekey.token_identity import TokenIdentity  # noqa: PLC0415
 
-    return TokenIdentity(settings, key, interaction, deadline, now or utc_now()).open()
+    return TokenIdentity(settings, key, interaction, deadline, now or utc_now(), pins=pins).open()
 
 
 def _holds_tpm_key(path: Path) -> bool:
@@ -134,6 +136,8 @@ def _open_tpm_identity(
     interaction: Interaction,
     deadline: Deadline,
     now: datetime,
+    *,
+    pins: PinSupply | None,
 ) -> SigningIdentity:
     opened = read_key_file(key) if isinstance(key, Path) else key
     try:
@@ -143,7 +147,7 @@ def _open_tpm_identity(
             f"the key is in a TPM, and the library for that cannot be loaded: {error}",
             hint="pip install 'rolekey[tpm]'; Debian needs apt-get install libtss2-dev pkg-config gcc before",
         ) from error
-    return TPMIdentity(settings, opened, interaction, deadline, now).open()
+    return TPMIdentity(settings, opened, interaction, deadline, now, pins=pins).open()
 
 
 def _open_file_identity(

@@ -7,9 +7,11 @@ somewhere else. docs/pins.md says the same to users.
 import logging
 import os
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from rolekey.errors import PinNotUsableError, PinRequiredError
 from rolekey.pin_files import MAX_PIN_FILE_SIZE, decoded_pin, read_regular_file, unreadable
@@ -33,6 +35,20 @@ class Pin:
 
     secret: Secret
     source: PinSource
+
+
+class PinSupply(Protocol):
+    """What gives the configured PIN, and is told what became of it."""
+
+    def read(self) -> Pin | None:
+        """The PIN, as PinReader.read() says."""
+
+    def note(self, *, usable: bool) -> None:
+        """Hear whether the PIN may be sent again.
+
+        Args:
+            usable: False from before it is sent until it is known to have been accepted, or not looked at.
+        """
 
 
 class PinReader:
@@ -79,6 +95,9 @@ class PinReader:
         log.debug("PIN: from %s", pin.source)
         return Pin(usable_pin(pin.secret, str(pin.source)), pin.source)
 
+    def note(self, *, usable: bool) -> None:
+        """Nothing is kept here."""
+
     def _from_uri(self) -> Pin | None:
         for uri in self._uris:
             if uri is None:
@@ -104,6 +123,43 @@ class PinReader:
                 )
             return Pin(self._variable, source)
         return None
+
+
+class KeptPin:
+    """A PIN whose source can be read once, for a process that opens its token again and again.
+
+    Args:
+        reader: of ``fd:N`` or ``env:NAME``.
+        source: what it reads.
+    """
+
+    def __init__(self, reader: PinReader, source: PinSource) -> None:
+        self._reader = reader
+        self._source = source
+        self._lock = threading.Lock()
+        self._pin: Pin | None = None
+        self._usable = True
+
+    def read(self) -> Pin | None:
+        """The PIN, read at the first call; the same from then on, until one is not accepted.
+
+        Raises:
+            PinRequiredError: it was not accepted, or that is not known.
+            PinError: as PinReader.read() says.
+        """
+        with self._lock:
+            if not self._usable:
+                raise PinRequiredError(
+                    f"the PIN from {self._source} may have been refused and is not sent again, and another one cannot "
+                    "be read from there",
+                    hint="start the program anew with the right PIN",
+                )
+            self._pin = self._pin or self._reader.read()
+            return self._pin
+
+    def note(self, *, usable: bool) -> None:
+        """Remember whether it may be given again, as PinSupply.note() says."""
+        self._usable = usable
 
 
 def claim_descriptor(text: str | None, option: str = "--pin-source") -> None:

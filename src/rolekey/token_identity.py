@@ -11,6 +11,7 @@ from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, SignerError
 from rolekey.identity import SigningIdentity, checked_certificate
 from rolekey.interaction import Interaction
+from rolekey.pins import PinSupply
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.signers.pkcs11 import PKCS11Signer
 from rolekey.token_login import Login, TokenLogin
@@ -20,6 +21,7 @@ from rolekey.tokens.matching import (
     TokenContents,
     await_tokens,
     certificate_of_key,
+    check_key_type,
     check_public_twin,
     key_token,
     match_certificate,
@@ -57,6 +59,7 @@ class TokenIdentity:
         interaction: asks for the PIN where no source is configured.
         deadline: for everything that the token does.
         now: aware datetime at which the certificate must be valid.
+        pins: gives the configured PIN in place of its source.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class TokenIdentity:
         interaction: Interaction,
         deadline: Deadline,
         now: datetime,
+        *,
+        pins: PinSupply | None = None,
     ) -> None:
         self._settings = settings
         self._key_uri = key_uri
@@ -73,7 +78,7 @@ class TokenIdentity:
         self._deadline = deadline
         self._now = now
         certificate_uri = settings.certificate if isinstance(settings.certificate, PKCS11URI) else None
-        self._token_login = TokenLogin(settings, (key_uri, certificate_uri), interaction, deadline)
+        self._token_login = TokenLogin(settings, (key_uri, certificate_uri), interaction, deadline, pins=pins)
 
     def open(self) -> SigningIdentity:
         """Find, check, log in once, find the key; see identity.open_identity()."""
@@ -90,6 +95,7 @@ class TokenIdentity:
                 return self._open_with_hidden_certificate(shown)
             leaf, others = match.entry.certificate, _certificates(match.contents)
         certificate, chain = checked_certificate(settings, leaf, others, self._now)
+        check_key_type(certificate)
         token = key_token(shown, certificate, match.contents.token if match else None, key_uri)
         if not settings.derived_private_key:
             check_public_twin(_of(shown, token), key_uri, certificate)
@@ -116,6 +122,7 @@ class TokenIdentity:
                 match = self._match_by_key(login.session, contents, uri)
             others = _certificates(contents)
             certificate, chain = checked_certificate(self._settings, match.entry.certificate, others, self._now)
+            check_key_type(certificate)
             signer = self._signer(login, contents, certificate, match)
         except BaseException:
             login.session.close()
@@ -142,7 +149,7 @@ class TokenIdentity:
         derived = self._settings.derived_private_key and match is not None
         key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
         log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
-        opened = OpenKey(key, session, login.pin)
+        opened = OpenKey(key, session, login.accepted)
         # A token that wants no login is opened without one again.
         again = login.accepted.open if login.accepted else Token.open
         reopen = reopener(_module(self._settings, self._key_uri), opened, again)

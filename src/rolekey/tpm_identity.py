@@ -8,7 +8,7 @@ from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.identity import SigningIdentity, mismatch, named_certificate
 from rolekey.interaction import Interaction
-from rolekey.pins import state_directory
+from rolekey.pins import PinSupply, state_directory
 from rolekey.signers.tpm import TPMSigner
 from rolekey.signers.tpm_device import TPMDevice
 from rolekey.signers.tpm_key import TPMKey
@@ -31,6 +31,7 @@ class TPMIdentity:
         interaction: asks for the password where no source is configured.
         deadline: for everything that the TPM does.
         now: aware datetime at which the certificate must be valid.
+        pins: gives the configured password in place of a PinReader.
     """
 
     def __init__(
@@ -40,13 +41,15 @@ class TPMIdentity:
         interaction: Interaction,
         deadline: Deadline,
         now: datetime,
+        *,
+        pins: PinSupply | None = None,
     ) -> None:
         self._settings = settings
         self._key = key
         self._deadline = deadline
         self._now = now
         directory = state_directory()
-        self._login = TPMLogin(settings, interaction, deadline, directory)
+        self._login = TPMLogin(settings, interaction, deadline, directory, pins=pins)
         self._directory = directory
 
     def open(self) -> SigningIdentity:

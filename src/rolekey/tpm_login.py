@@ -1,22 +1,15 @@
-"""The passwords of a key in a TPM and of its parent: which are sent, and that no wrong one is sent twice.
+"""The passwords of a key in a TPM and of its parent: where they come from.
 
-Most TPM keys count wrong passwords, all against one counter of the TPM, which then locks all of them for a time. What
-is sent here is one password from one source, once: a refusal ends the run, and pin_guard keeps the next run from
-sending the same again.
+One source decides for each, as for a token's PIN: a refusal ends the run, and pin_guard keeps the next run from sending
+the same again.
 """
 
-import logging
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import (
     ConfigurationError,
-    PinIncorrectError,
-    PinLockedError,
     PinNotUsableError,
     PinRequiredError,
     Tries,
@@ -24,44 +17,20 @@ from rolekey.errors import (
     printable,
 )
 from rolekey.interaction import Interaction
-from rolekey.pin_guard import PinGuard, PinTarget
-from rolekey.pin_record import PinRecord, TokenName
+from rolekey.pin_record import TokenName
 from rolekey.pin_source import FORMS, PinSource
-from rolekey.pins import Pin, PinReader, usable_pin
-from rolekey.signers.tpm_authorization import Trials
-from rolekey.signers.tpm_connection import TPM, Lockout, Trial
+from rolekey.pins import Pin, PinReader, PinSupply, usable_pin
+from rolekey.signers.tpm_connection import TPM
 from rolekey.signers.tpm_device import TPMDevice
 from rolekey.signers.tpm_key import TPMKey
 from rolekey.signers.tpm_objects import read_public
 from rolekey.signers.tpm_public import PublicArea
+from rolekey.tpm_passwords import Holder, TPMPasswords, check_lockout
 from rolekey.tss2_key import HIERARCHIES
-
-log = logging.getLogger(__name__)
 
 _TRIES_LEFT: dict[Tries, str] = {"low": " (few tries are left)", "last": " (THE LAST TRY)"}
 # The longest password that a hierarchy can have, in bytes: the longest hash of any TPM.
 _LONGEST = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """What a password belongs to.
-
-    Args:
-        name: under which refused sources are recorded.
-        text: what messages call it.
-        longest: how many bytes its password can have.
-        counted: wrong ones count against the TPM's lockout.
-    """
-
-    name: TokenName
-    text: str
-    longest: int
-    counted: bool
-
-    def target(self, tries: Callable[[], Tries]) -> PinTarget:
-        """As pin_guard wants it."""
-        return PinTarget(self.name, self.text, f"pkcs11:serial={self.name.serial}", tries, "password")
 
 
 class TPMLogin:
@@ -72,15 +41,22 @@ class TPMLogin:
         interaction: asks where no source is configured.
         deadline: for the sources, for other processes that send a password to the same key, and for the TPM.
         directory: rolekey's state directory; None where there is none.
+        pins: gives the configured password of the key in place of a PinReader.
     """
 
     def __init__(
-        self, settings: Settings, interaction: Interaction, deadline: Deadline, directory: Path | None
+        self,
+        settings: Settings,
+        interaction: Interaction,
+        deadline: Deadline,
+        directory: Path | None,
+        *,
+        pins: PinSupply | None = None,
     ) -> None:
         readable = settings.pin_file_group_readable
         self._settings = settings
-        self._reader = PinReader(settings.pin_source, group_readable=readable)
-        self._parent_reader = PinReader(
+        self._pins = pins or PinReader(settings.pin_source, group_readable=readable)
+        self._parents_pins = PinReader(
             settings.tpm.parent_password_source, group_readable=readable, option="--tpm-parent-password-source"
         )
         self._interaction = interaction
@@ -105,7 +81,7 @@ class TPMLogin:
             key.area.largest_password,
             key.area.counts_wrong_passwords,
         )
-        passwords = TPMPasswords(self._directory, self._deadline, use_last_try=self._settings.use_last_try)
+        passwords = TPMPasswords(self._directory, self._deadline, self._pins, use_last_try=self._settings.use_last_try)
         passwords.parent = parent
         if key.policy and not any(step.needs_password for step in key.policy):
             return passwords
@@ -143,7 +119,7 @@ class TPMLogin:
                 f"{holder.text} needs a password, and --pin-source is none", hint=f"give one of {FORMS} to --pin-source"
             )
         else:
-            pin = self._deadline.run("the password's source", self._reader.read)
+            pin = self._deadline.run("the password's source", self._pins.read)
         return _checked(pin or self._ask(holder, tries), holder)
 
     def _ask(self, holder: Holder, tries: Tries = "unknown") -> Pin:
@@ -169,128 +145,8 @@ class TPMLogin:
             )
         number, text = key.file.parent, f"the parent of {key.text}"
         holder = device.run("the TPM", lambda tpm: _parent_holder(tpm, number, text))
-        pin = self._deadline.run("the password's source", self._parent_reader.read)
+        pin = self._deadline.run("the password's source", self._parents_pins.read)
         return holder, _checked(pin or self._ask(holder), holder)
-
-
-class TPMPasswords:
-    """Sends the passwords of one key and its parent with its signatures, each guarded.
-
-    Args:
-        directory: rolekey's state directory.
-        deadline: for other processes that send a password to the same key.
-        use_last_try: the TPM's last try may be spent.
-
-    Attributes:
-        key, parent: a password, and what it belongs to.
-        empty: the key, and who says that it has none.
-    """
-
-    def __init__(self, directory: Path | None, deadline: Deadline, *, use_last_try: bool) -> None:
-        self.key: tuple[Holder, Pin] | None = None
-        self.parent: tuple[Holder, Pin] | None = None
-        self.empty: tuple[Holder, PinSource] | None = None
-        self._directory = directory
-        self._deadline = deadline
-        self._use_last_try = use_last_try
-        self._spent = False
-
-    def send(self, tpm: TPM, work: Callable[[Trials], bytes]) -> bytes:
-        """Do the work with the passwords, as signers.tpm.Passwords says.
-
-        Raises:
-            PinIncorrectError: one was refused, now or before.
-            PinNotUsableError: no record can be kept, or the TPM's last try is left.
-        """
-        if self._spent:
-            raise PinIncorrectError(
-                "a password was not accepted by the TPM before, and is not sent any more",
-                hint="start the program anew when the TPM and the password are in order",
-            )
-        trials = Trials(_trial(self.key), _trial(self.parent))
-
-        def run() -> bytes:
-            return work(trials)
-
-        if self.empty is not None and self.empty[0].counted:
-            run = self._watched(run, *self.empty)
-        for password, trial in ((self.key, trials.key), (self.parent, trials.parent)):
-            if password is not None and trial is not None:
-                run = self._guarded(tpm, run, password, trial)
-        try:
-            return run()
-        finally:
-            self._spent = any(trial.verdict != "unasked" for trial in (trials.key, trials.parent) if trial)
-
-    def _guarded(
-        self, tpm: TPM, run: Callable[[], bytes], password: tuple[Holder, Pin], trial: Trial
-    ) -> Callable[[], bytes]:
-        holder, pin = password
-        seen: list[Lockout] = []
-
-        def ready() -> None:
-            # Others may have spent tries while we waited, or while somebody typed.
-            if holder.counted:
-                seen.append(tpm.lockout())
-                check_lockout(seen[-1], use_last_try=self._use_last_try)
-
-        target = holder.target(lambda: seen[-1].tries if seen else "unknown")
-        guard = PinGuard(self._directory, target, pin.source, self._deadline)
-        return lambda: guard.attempt(run, lambda _error: trial.verdict, ready=ready)
-
-    def _watched(self, run: Callable[[], bytes], holder: Holder, source: PinSource) -> Callable[[], bytes]:
-        """The guard for a key that is said to have no password: whoever is killed meanwhile has done nothing wrong.
-
-        Nothing is noted before the TPM has refused, and where nothing can be noted the key is used all the same.
-        """
-
-        def watched() -> bytes:
-            record = PinRecord(self._directory, holder.name)
-            entry = None
-            with suppress(PinNotUsableError):
-                entry = record.find(source)
-            if entry is not None:
-                raise PinIncorrectError(
-                    f"{holder.text} has a password: without one it was refused at {entry.at}, which is not tried again",
-                    hint="give the password with --pin-source; if it has none now, run "
-                    f"`rolekey pin forget 'pkcs11:serial={holder.name.serial}'`",
-                )
-            try:
-                return run()
-            except PinIncorrectError:
-                with suppress(PinNotUsableError), record.locked(self._deadline):
-                    record.write(source, "refused")
-                raise
-
-        return watched
-
-
-def check_lockout(lockout: Lockout, *, use_last_try: bool) -> None:
-    """Refuse to send a password that the TPM would not take, or the last one before it locks.
-
-    Args:
-        lockout: what the TPM says.
-        use_last_try: the last one may be sent.
-
-    Raises:
-        PinLockedError: the TPM takes none.
-        PinNotUsableError: one try is left.
-    """
-    if lockout.tries == "none":
-        raise PinLockedError(
-            f"the TPM is locked after {lockout.counter} wrong passwords", hint=lockout.remedy, tries="none"
-        )
-    if lockout.tries == "last" and not use_last_try:
-        raise PinNotUsableError(
-            "one more wrong password would lock the TPM, and none is sent",
-            hint=f"make sure of the password and give --use-last-try; the TPM forgets a wrong one every "
-            f"{lockout.interval} seconds, and all with tpm2_dictionarylockout --clear-lockout",
-            tries="last",
-        )
-
-
-def _trial(password: tuple[Holder, Pin] | None) -> Trial | None:
-    return Trial(password[1].secret) if password is not None else None
 
 
 def _checked(pin: Pin, holder: Holder) -> Pin:

@@ -19,6 +19,7 @@ from rolekey.deadline import Deadline
 from rolekey.errors import PinIncorrectError
 from rolekey.interaction import NoInteraction
 from rolekey.options import Options
+from rolekey.pins import PinReader
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.token_login import AcceptedPin, TokenLogin
@@ -516,7 +517,7 @@ def accepted_pin(provisioned_token, pin_file):
     opened = login.open(token, "any")
     opened.session.close()
     assert opened.accepted is not None
-    assert opened.pin == Secret(provisioned_token.user_pin)
+    assert opened.accepted.secret == Secret(provisioned_token.user_pin)
     return token, opened.accepted
 
 
@@ -529,17 +530,25 @@ def test_accepted_pin_serves_again(provisioned_token, pin_file):
             assert session.private_keys()
 
 
-def test_accepted_pin_that_is_refused(provisioned_token, pin_file):
-    """Once it is refused it is not sent any more."""
-    token, _ = accepted_pin(provisioned_token, pin_file)
-    sent = []
+class RefusingToken:
+    """A token that refuses every PIN, and counts them."""
 
-    def send(found):
-        sent.append(found)
+    tries = "low"
+
+    def __init__(self):
+        self.sent = 0
+
+    def open(self, _pin):
+        self.sent += 1
         raise PinIncorrectError("refused", hint="none")
 
-    accepted = AcceptedPin(Secret("1234"), send)
+
+def test_accepted_pin_that_is_refused():
+    """Once it is refused it is not sent any more."""
+    token = RefusingToken()
+    accepted = AcceptedPin(Secret("1234"), lambda _token, send, _asked: send(), PinReader(None))
     for words in ("refused", "not sent any more"):
+        assert accepted.usable == (words == "refused")
         with pytest.raises(PinIncorrectError, match=words):
             accepted.open(token)
-    assert sent == [token]
+    assert token.sent == 1

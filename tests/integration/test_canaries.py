@@ -156,6 +156,7 @@ TOKEN_KEY = {
     "pkcs11_lib": "{module}",
     "certificate": "{token_certificate}",
 }
+ALWAYS_AUTHENTICATE = {"certificate": "{always_certificate}"}
 PLAIN_KEY = {"certificate": "{certificate}", "private_key": "{key}"}
 LOCKED_KEY = {"certificate": "{certificate}", "private_key": "{encrypted_key}"}
 PASSPHRASE_OPTION = {"pkcs8_password": PASSPHRASE}
@@ -268,6 +269,15 @@ CASES = [
         options={"pin_source": "env:HSM_PIN"},
         environment={"HSM_PIN": PIN + "\n"},
     ),
+    # A PIN that is sent again for the signature
+    pin("at each signature, pin-value", uri="{always_uri}?pin-value={pin}", options=ALWAYS_AUTHENTICATE),
+    pin(
+        "at each signature, --pin-source env",
+        uri="{always_uri}",
+        options=ALWAYS_AUTHENTICATE | {"pin_source": "env:HSM_PIN"},
+        environment={"HSM_PIN": PIN},
+    ),
+    pin("at each signature, typed", uri="{always_uri}", options=ALWAYS_AUTHENTICATE, typed=PIN),
     pin("as --pin-source", 2, "names no source", uri="{token_uri}", options={"pin_source": PIN}),
     pin("as a kind of --pin-source", 2, "names no source", uri="{token_uri}", options={"pin_source": PIN + ":x"}),
     pin("in --pin-source's URI", 2, "pin-value", uri="{token_uri}", options={"pin_source": "file:pin-value={pin}"}),
@@ -536,6 +546,8 @@ def world(request, case, file_inputs, tmp_path_factory):
             "label": TOKEN_LABEL,
             "token_uri": token.uri("p-256", with_pin=False),
             "token_certificate": str(token.certificate("p-256")),
+            "always_uri": token.uri("always-auth", with_pin=False),
+            "always_certificate": str(token.certificate("always-auth")),
             "intermediate": str(token.intermediate),
         }
     if case.tpm:

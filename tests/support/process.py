@@ -40,23 +40,52 @@ class Outcome:
             assert word in self.stderr
 
 
-def rolekey(*args: str, environment: Mapping[str, str] | None = None, timeout: float = 60) -> Outcome:
-    """Run a command line in a process that has no terminal and inherits no settings of AWS or proxies.
+def start_rolekey(
+    *args: str, environment: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """Start a command line in a process that has no terminal and inherits no settings of AWS or proxies.
 
     Args:
         args: the words after `rolekey`.
         environment: variables to add.
-        timeout: seconds after which the test fails.
+        wrapper: words in front of the command.
     """
-    words: Sequence[str] = [sys.executable, "-m", "rolekey", *args]
-    done = subprocess.run(
-        words,
+    return subprocess.Popen(
+        [*wrapper, sys.executable, "-m", "rolekey", *args],
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=timeout,
         start_new_session=True,
     )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def outcome_of(process: subprocess.Popen[str], *, timeout: float = 60) -> Outcome:
+    """Wait for a process that `start_rolekey` has started.
+
+    Args:
+        process: to be waited for.
+        timeout: seconds after which it is killed and the test fails.
+    """
+    with process:
+        try:
+            output = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return Outcome(process.returncode, *output)
+
+
+def rolekey(
+    *args: str, environment: Mapping[str, str] | None = None, wrapper: Sequence[str] = (), timeout: float = 60
+) -> Outcome:
+    """Run a command line to its end; see `start_rolekey`.
+
+    Args:
+        args: the words after `rolekey`.
+        environment: variables to add.
+        wrapper: words in front of the command.
+        timeout: seconds after which the test fails.
+    """
+    return outcome_of(start_rolekey(*args, environment=environment, wrapper=wrapper), timeout=timeout)

@@ -62,7 +62,7 @@ HELPER_FLAGS = (
     Flag("--cert-selector", "text", "Selects from the certificate stores of macOS and Windows; not on Linux."),
     Flag("--system-store-name", "text", "A certificate store of Windows; not on Linux.", "MY"),
     Flag("--use-latest-expiring-certificate", "boolean", "Chooses in a certificate store; not on Linux."),
-    Flag("--pkcs11-lib", "text", "The PKCS#11 module to load; by default p11-kit-proxy.so."),
+    Flag("--pkcs11-lib", "text", "The PKCS#11 module; else the URI's, PKCS11_MODULE_PATH, or the first usual one."),
     Flag("--reuse-pin", "boolean", "Accepted: the PIN always serves keys that ask for it at each signature, too."),
     Flag("--tpm-key-password", "secret", "Password of a TPM key (visible to other processes: prefer --pin-source)."),
     Flag("--no-tpm-key-password", "boolean", "The TPM key has no password."),

@@ -7,11 +7,17 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from rolekey.certificates import Certificate, describe, is_attestation, is_ca, spki
-from rolekey.errors import AmbiguousMatchError, CertificateError, KeyNotFoundError, TokenNotFoundError
+from rolekey.errors import (
+    AmbiguousMatchError,
+    CertificateError,
+    KeyNotFoundError,
+    TokenNotFoundError,
+    UnsupportedKeyError,
+)
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tokens.holders import card_holder
 from rolekey.tokens.modules import Module
@@ -223,6 +229,19 @@ def _belonging(
     same_id = [key for key in unknown if entry.object_id and key.object_id == entry.object_id]
     same_label = [key for key in unknown if entry.label and key.label == entry.label]
     return same_id or same_label or unknown
+
+
+def check_key_type(certificate: Certificate) -> None:
+    """Refuse, before a PIN is asked for, a certificate with whose kind of key no token signs here.
+
+    Raises:
+        UnsupportedKeyError: its key is neither RSA nor EC.
+    """
+    if not isinstance(certificate.public_key(), rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise UnsupportedKeyError(
+            f"the certificate {describe(certificate)} has an ML-DSA key, with which rolekey cannot sign in a token",
+            hint="use a certificate with an RSA or EC key; ML-DSA keys can be used from files",
+        )
 
 
 def check_public_twin(contents: TokenContents, uri: PKCS11URI, certificate: Certificate) -> None:

@@ -105,7 +105,7 @@ def open_identity(
         interaction: asks for a PIN or passphrase that no source gives.
         deadline: for everything that a token does.
         now: aware datetime at which the certificate must be valid; the system's clock if None.
-        pins: gives the configured PIN of a token in place of its source.
+        pins: gives the configured PIN of a token, or password of a TPM key, in place of its source.
 
     Raises:
         CertificateError: the certificate is unreadable, not valid now, or not the key's.

@@ -1,8 +1,7 @@
-"""The passwords of a key in a TPM and of its parent: which are sent, and that no wrong one is sent twice.
+"""The passwords of a key in a TPM and of its parent: where they come from.
 
-Most TPM keys count wrong passwords, all against one counter of the TPM, which then locks all of them for a time. What
-is sent here is one password from one source, once: a refusal ends the run, and pin_guard keeps the next run from
-sending the same again.
+One source decides for each, as for a token's PIN: a refusal ends the run, and pin_guard keeps the next run from sending
+the same again.
 """
 
 import logging
@@ -28,8 +27,6 @@ from rolekey.signers.tpm_objects import read_public
 from rolekey.signers.tpm_public import PublicArea
 from rolekey.tpm_passwords import Holder, TPMPasswords, check_lockout
 from rolekey.tss2_key import HIERARCHIES
-
-log = logging.getLogger(__name__)
 
 _TRIES_LEFT: dict[Tries, str] = {"low": " (few tries are left)", "last": " (THE LAST TRY)"}
 # The longest password that a hierarchy can have, in bytes: the longest hash of any TPM.
@@ -148,7 +145,7 @@ class TPMLogin:
             )
         number, text = key.file.parent, f"the parent of {key.text}"
         holder = device.run("the TPM", lambda tpm: _parent_holder(tpm, number, text))
-        pin = self._deadline.run("the password's source", self._parent_reader.read)
+        pin = self._deadline.run("the password's source", self._parents_pins.read)
         return holder, _checked(pin or self._ask(holder), holder)
 
 

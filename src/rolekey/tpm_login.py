@@ -4,8 +4,6 @@ One source decides for each, as for a token's PIN: a refusal ends the run, and p
 the same again.
 """
 
-import logging
-
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import (
@@ -145,7 +143,7 @@ class TPMLogin:
             )
         number, text = key.file.parent, f"the parent of {key.text}"
         holder = device.run("the TPM", lambda tpm: _parent_holder(tpm, number, text))
-        pin = self._deadline.run("the password's source", self._parents_pins.read)
+        pin = self._deadline.run("the password's source", self._parent_reader.read)
         return holder, _checked(pin or self._ask(holder), holder)
 
 

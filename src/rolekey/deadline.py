@@ -152,10 +152,11 @@ class Started(Generic[T]):
                 slow[1]()
         finished = None
         while finished is None:
+            seconds = self._deadline.seconds
             try:
                 finished = self._outcome.get(timeout=self._deadline.remaining())
             except queue.Empty:
-                if self._deadline.remaining() > 0:  # it has grown meanwhile
+                if self._deadline.seconds > seconds:  # it has grown meanwhile
                     continue
                 raise self._deadline.over(what) from None
         return self._unpacked(*finished)

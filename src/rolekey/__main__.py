@@ -3,11 +3,13 @@
 import os
 import sys
 
-from rolekey.cached_answer import find_answer
+from rolekey.cached_answer import COMMAND, find_answer
 
 TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from typing import NoReturn
+
+_EX_IOERR = 74
 
 
 def main() -> "NoReturn":
@@ -25,7 +27,7 @@ def _print(answer: bytes) -> None:
         while rest:
             rest = rest[os.write(1, rest) :]
     except OSError:
-        os._exit(74)  # EX_IOERR: whoever asked is gone, or the disk is full; stderr belongs to them, too
+        os._exit(_EX_IOERR)  # whoever asked is gone, or the disk is full; stderr belongs to them, too
 
 
 def _ignore(*_complaint: object) -> None:
@@ -33,19 +35,23 @@ def _ignore(*_complaint: object) -> None:
 
 
 def _run() -> "NoReturn":
-    import threading  # noqa: PLC0415 - not for an answer that is known
+    import gc  # noqa: PLC0415 - not for an answer that is known
 
+    if sys.argv[1:2] == [COMMAND]:
+        gc.disable()  # looking for garbage takes a twentieth of the time, and the process ends before there is any
     # Cython takes both ways. What is raised in the main thread ends in run().
     sys.unraisablehook = sys.excepthook = _ignore
     from rolekey.cli.main import run  # noqa: PLC0415 - as above
 
     code = run()
-    if threading.active_count() > 1:
-        # A thread that hangs in a PKCS#11 module or a socket must not keep the process.
+    try:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    except OSError:
+        code = code or _EX_IOERR
+    # At once: a thread that hangs in a PKCS#11 module or a socket must not keep the process, and taking the interpreter
+    # apart takes a tenth of the time.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rolekey.cache_question import Question
 from rolekey.cached_answer import (
+    ENTRY_FIELDS,
     alias_name,
     is_fresh,
     is_private_directory,
@@ -28,14 +29,15 @@ from rolekey.cached_answer import (
     unpack,
 )
 from rolekey.deadline import Deadline
-from rolekey.errors import RolekeyError, error_from_document, error_to_document
-from rolekey.private_files import is_still, replace_private_file, take_lock
+from rolekey.errors import DeadlineError, PinRequiredError, RolekeyError, error_from_document, error_to_document
+from rolekey.private_files import is_still, mark_lock, replace_private_file, take_lock
 
 log = logging.getLogger(__name__)
 
 # With less life than this, credentials are not handed out although a refresh failed.
 LAST_SECONDS = 120
-_STALE_SECONDS = 86400
+# After so many seconds nobody reads a file of such a name any more, or writes it.
+_STALE_SECONDS = {".alias": 86400, ".failed": 86400, ".new": 60}
 _SUFFIXES = (".entry", ".alias", ".failed", ".lock", ".new")
 
 
@@ -111,7 +113,12 @@ class Cache:
         failed_before = self._failure_stamp(question)
         try:
             with self._locked(question, deadline) as lock:
-                return self._answer_of_one(question, fetch, lock, failed_before)
+                if known := self._fresh(question):
+                    self._write_alias(question)
+                    return known
+                if self._failure_stamp(question) != failed_before and (failure := self._shared(question, deadline)):
+                    raise failure
+                return self._new(question, fetch, deadline, lock)
         except RolekeyError as error:
             if old := self._alive(question):
                 log.debug("cache: the refresh failed, what is known lives on: %s", error.message)
@@ -122,7 +129,7 @@ class Cache:
         """Every entry that has not expired."""
         found = []
         for path in sorted(self._files(".entry")):
-            fields = unpack(read_file(str(path)), 3)
+            fields = _fields_of(path)
             if fields is None or not seconds_left(fields[0], self._clock()):
                 continue
             obtained, expires = times(fields[0]) or (0, 0)
@@ -152,7 +159,7 @@ class Cache:
         return self._directory.glob(f"*{suffix}")
 
     def _entry(self, question: Question) -> list[bytes] | None:
-        return unpack(read_file(str(self._path(question, ".entry"))), 3)
+        return _fields_of(self._path(question, ".entry"))
 
     def _fresh(self, question: Question) -> bytes | None:
         entry = self._entry(question)
@@ -172,43 +179,46 @@ class Cache:
             yield None
             return
         try:
+            mark_lock(lock, person_expected=False)
+            deadline.when_person_expected(lambda: mark_lock(lock, person_expected=True))
             yield lock
         finally:
+            deadline.when_person_expected(lambda: None)  # the descriptor's number may soon be another file's
             os.close(lock)
 
-    def _answer_of_one(
-        self, question: Question, fetch: Callable[[], Answer], lock: int | None, failed_before: tuple[int, ...] | None
-    ) -> bytes:
-        if known := self._fresh(question):
-            self._write_alias(question)
-            return known
-        if self._failure_stamp(question) != failed_before and (failure := self._failure(question)):
-            raise failure
+    def _new(self, question: Question, fetch: Callable[[], Answer], deadline: Deadline, lock: int | None) -> bytes:
         try:
             answer = fetch()
         except RolekeyError as error:
-            self._keep(question, lock, ".failed", json.dumps(error_to_document(error)).encode())
+            failure = {"attended": deadline.attended, "seconds": deadline.seconds, "error": error_to_document(error)}
+            self._keep(question, lock, ".failed", json.dumps(failure).encode())
             raise
         document = json.dumps({"description": dict(question.description), "note": answer.note}).encode()
         when = b"%d %d" % (self._clock(), answer.expires)
-        self._keep(question, lock, ".entry", pack(when, answer.output, document))
-        self._write_alias(question)
-        self._sweep()
+        if self._keep(question, lock, ".entry", pack(when, answer.output, document, question.name.encode())):
+            self._write_alias(question)
+            self._sweep()
         return answer.output
 
-    def _keep(self, question: Question, lock: int | None, suffix: str, content: bytes) -> None:
+    def _keep(self, question: Question, lock: int | None, suffix: str, content: bytes) -> bool:
+        path, held = self._path(question, suffix), self._path(question, ".lock")
         with _without_trouble():
             # Without its lock, the entry was cleared while we asked: what we got may be what was to be forgotten.
-            if lock is not None and is_still(self._path(question, ".lock"), lock):
-                replace_private_file(self._path(question, suffix), content)
+            if lock is not None and is_still(held, lock):
+                replace_private_file(path, content)
+                if is_still(held, lock):
+                    return True
+                path.unlink(missing_ok=True)
+        return False
 
     def _write_alias(self, question: Question) -> None:
         if question.alias is None:
             return
-        entry = self._path(question, ".entry").name.encode()
         with _without_trouble():
             path = self._directory / alias_name(question.alias)
-            replace_private_file(path, pack(entry, question.alias, question.stamps))
+            # No lock is held where the answer was known.
+            content = pack(question.name.encode(), question.alias, question.stamps)
+            replace_private_file(path, content, f".{os.getpid()}.new")
 
     def _failure_stamp(self, question: Question) -> tuple[int, ...] | None:
         try:
@@ -217,25 +227,39 @@ class Cache:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size
 
-    def _failure(self, question: Question) -> RolekeyError | None:
+    def _shared(self, question: Question, deadline: Deadline) -> RolekeyError | None:
+        """What another process failed with; None where this one may fare better: it has more time, or can ask."""
         content = read_file(str(self._path(question, ".failed")))
         try:
-            return error_from_document(json.loads(content or b""))
-        except ValueError:
+            document = json.loads(content or b"")
+            error = error_from_document(document["error"])
+            can_ask = deadline.attended and not document["attended"]
+            has_time = deadline.seconds > document["seconds"]
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
+        fares_better = (isinstance(error, PinRequiredError) and can_ask) or (
+            isinstance(error, DeadlineError) and has_time
+        )
+        return None if fares_better else error
 
     def _sweep(self) -> None:
         """Remove what no process reads any more: nothing secret lies here for longer than it is good for."""
         now = self._clock()
         with _without_trouble():
             for path in self._files(".entry"):
-                fields = unpack(read_file(str(path)), 3)
+                fields = _fields_of(path)
                 if fields is None or not seconds_left(fields[0], now):
                     path.unlink(missing_ok=True)
-            for suffix in (".alias", ".failed", ".new"):
+            for suffix, seconds in _STALE_SECONDS.items():
                 for path in self._files(suffix):
-                    if now - path.lstat().st_mtime > _STALE_SECONDS:
+                    if now - path.lstat().st_mtime > seconds:
                         path.unlink(missing_ok=True)
+
+
+def _fields_of(path: Path) -> list[bytes] | None:
+    """An entry's fields; None where it is not whole, or was written under another name."""
+    fields = unpack(read_file(str(path)), ENTRY_FIELDS)
+    return fields if fields and fields[3] == path.stem.encode() else None
 
 
 @contextmanager

@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rolekey.cached_answer import ENVIRONMENT, alias_key, stamps
-from rolekey.config import Settings
+from rolekey.cached_answer import TOKEN_ENVIRONMENT, alias_key, stamps
+from rolekey.config import KeyReference, Settings
 from rolekey.errors import PinRequiredError
 from rolekey.pins import pin_source_path
 from rolekey.pkcs11_uri import PKCS11URI
+from rolekey.tpm_handle import TPMHandle
 
 _MAX_FILE = 1 << 22
 
@@ -65,27 +66,41 @@ def question_of(settings: Settings, words: Sequence[str], environment: Mapping[s
         identity,
         [settings.region, settings.session_duration, settings.role_session_name],
         # What was obtained from a server that nobody checked is for those who ask like that.
-        [settings.verify_tls, str(settings.ca_bundle)],
+        [settings.verify_tls, str(settings.ca_bundle and settings.ca_bundle.absolute())],
         [settings.pkcs11_module, settings.pkcs11_init_args, settings.derived_private_key],
-        {name: environment[name] for name in ENVIRONMENT if name in environment},
+        [settings.tpm.tcti, settings.tpm.device],
+        _token_environment(settings, environment),
     ]
     text = json.dumps(decisive, sort_keys=True).encode()
     name = hashlib.sha256(text).hexdigest()[:32]
     return Question(name, alias_key(words, environment), before, description)
 
 
+def _token_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    if not any(isinstance(reference, PKCS11URI) for reference in (settings.certificate, settings.private_key)):
+        return {}
+    return {name: environment[name] for name in TOKEN_ENVIRONMENT if name in environment}
+
+
 def _files(settings: Settings) -> list[Path]:
     named = [settings.certificate, settings.private_key, settings.intermediates, settings.ca_bundle]
     files = [path for path in named if isinstance(path, Path)]
+    references = [r for r in (settings.private_key, settings.certificate) if isinstance(r, PKCS11URI)]
+    modules = [settings.pkcs11_module, *(uri.module_path for uri in references)] if references else ()
+    files += [Path(module) for module in modules if module]
+    if (parent := settings.tpm.parent_password_source) is not None and parent.kind == "file":
+        files.append(Path(parent.name))
     if settings.pin_source is not None:
         return [*files, Path(settings.pin_source.name)] if settings.pin_source.kind == "file" else files
-    uris = [r for r in (settings.private_key, settings.certificate) if isinstance(r, PKCS11URI) and r.pin_source]
+    sources = [uri.pin_source for uri in references if uri.pin_source]
     with suppress(PinRequiredError):  # said by whoever reads it
-        files += [Path(pin_source_path(uri.pin_source or "")) for uri in uris[:1]]
+        files += [Path(pin_source_path(source)) for source in sources[:1]]
     return files
 
 
-def _identity(reference: Path | PKCS11URI) -> str | None:
+def _identity(reference: KeyReference) -> str | None:
+    if isinstance(reference, TPMHandle):
+        return str(reference)
     if isinstance(reference, PKCS11URI):
         return "?".join((reference.selector(), reference.module_name or "", reference.module_path or ""))
     try:
@@ -98,5 +113,7 @@ def _identity(reference: Path | PKCS11URI) -> str | None:
     return hashlib.sha256(content).hexdigest()
 
 
-def _shown(reference: Path | PKCS11URI) -> str:
-    return reference.selector() if isinstance(reference, PKCS11URI) else str(reference.absolute())
+def _shown(reference: KeyReference) -> str:
+    if isinstance(reference, Path):
+        return str(reference.absolute())
+    return reference.selector() if isinstance(reference, PKCS11URI) else str(reference)

@@ -4,7 +4,8 @@ Imported before anything else in every process, it may import nothing that costs
 read here, may. Two kinds of file lie in the user's cache directory:
 
 ``NAME.entry``
-    A time when credentials were obtained, one when they expire, and the very bytes of stdout.
+    A time when credentials were obtained, one when they expire, the very bytes of stdout, and the entry's name: under
+    another one it is none.
 ``NAME.alias``
     For one command line: the name of its entry, the command line with all that bears on it, and the stamps of every
     file that was read for it. As long as all of them are as they were, so is the answer.
@@ -24,17 +25,27 @@ if TYPE_CHECKING:
 
 COMMAND = "credential-process"
 SECRET_OPTIONS = ("--pkcs8-password", "--tpm-key-password")
-# What makes the same command line name another token, key, region or endpoint.
+# What makes the same URI name another token.
+TOKEN_ENVIRONMENT = (
+    *("HOME", "XDG_CONFIG_HOME", "PKCS11_MODULE_PATH", "PKCS11SPY", "SOFTHSM2_CONF", "OPENSC_CONF", "OPENSC_DRIVER"),
+    *("P11_KIT_SERVER_ADDRESS", "NSS_LIB_PARAMS", "PCSCLITE_CSOCK_NAME", "ChrystokiConfigurationPath", "NFAST_HOME"),
+    *("CS_PKCS11_R3_CFG", "CLOUDHSM_PKCS11_CONFIG", "TPM2_PKCS11_STORE", "TPM2_PKCS11_TCTI", "TPM2TOOLS_TCTI"),
+    "TPM_DEVICE",
+)
+# And what makes the same command line name another region, endpoint or CA.
 ENVIRONMENT = (
-    *("AWS_CA_BUNDLE", "AWS_ENDPOINT_URL_ROLESANYWHERE", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_USE_FIPS_ENDPOINT"),
-    *("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"),
-    *("PKCS11_MODULE_PATH", "PKCS11SPY", "SOFTHSM2_CONF", "OPENSC_CONF", "OPENSC_DRIVER", "P11_KIT_SERVER_ADDRESS"),
-    *("NSS_LIB_PARAMS", "PCSCLITE_CSOCK_NAME", "ChrystokiConfigurationPath", "NFAST_HOME", "CS_PKCS11_R3_CFG"),
-    *("CLOUDHSM_PKCS11_CONFIG", "TPM2_PKCS11_STORE", "TPM2_PKCS11_TCTI", "TPM2TOOLS_TCTI", "TPM_DEVICE"),
+    *TOKEN_ENVIRONMENT,
+    *("AWS_ENDPOINT_URL_ROLESANYWHERE", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_USE_FIPS_ENDPOINT"),
+    *("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
 )
 REFRESH_SECONDS = 900
+ALIAS_FIELDS, ENTRY_FIELDS = 3, 4
 _MAGIC = b"rolekey-cache-1"
 _MAX_SIZE = 1 << 20
+_MAX_DIGITS = 12
+# The attributes of a URI's query that hold no PIN.
+_QUERY = ("pin-source=", "module-name=", "module-path=")
+_ODD_SPELLINGS = ("pin-value", "pin_value", "pin%2dvalue")
 
 
 def find_answer(words: "Sequence[str]", environment: "Mapping[str, str]") -> bytes | None:
@@ -51,11 +62,11 @@ def find_answer(words: "Sequence[str]", environment: "Mapping[str, str]") -> byt
     question = alias_key(words, environment)
     if directory is None or question is None or not is_private_directory(directory):
         return None
-    alias = unpack(read_file(f"{directory}/{alias_name(question)}"), 3)
-    if alias is None or alias[1] != question:
+    alias = unpack(read_file(f"{directory}/{alias_name(question)}"), ALIAS_FIELDS)
+    if alias is None or alias[1] != question or not alias[0].isalnum():
         return None
-    entry = unpack(read_file(f"{directory}/{os.fsdecode(alias[0])}"), 3)
-    if entry is None or not is_fresh(entry[0], time.time()):
+    entry = unpack(read_file(f"{directory}/{alias[0].decode()}.entry"), ENTRY_FIELDS)
+    if entry is None or entry[3] != alias[0] or not is_fresh(entry[0], time.time()):
         return None
     return entry[1] if stamps_hold(alias[2]) else None
 
@@ -70,7 +81,7 @@ def cache_directory(environment: "Mapping[str, str]") -> str | None:
         return f"{runtime}/rolekey" if os.path.isabs(runtime) else None
     if sys.platform == "win32":
         local = environment.get("LOCALAPPDATA")
-        return f"{local}\\rolekey\\cache" if local else None
+        return f"{local}\\rolekey-cache" if local else None
     if sys.platform == "darwin":
         home = environment.get("HOME", "")
         return f"{home}/Library/Caches/rolekey" if os.path.isabs(home) else None
@@ -111,16 +122,22 @@ def alias_key(words: "Sequence[str]", environment: "Mapping[str, str]") -> bytes
     except OSError:
         return None
     user = str(os.geteuid()) if hasattr(os, "geteuid") else ""
+    if "@" in environment.get("AWS_ENDPOINT_URL_ROLESANYWHERE", ""):  # a password, in a URL that --endpoint overrules
+        return None
     variables = [f"{name}={environment[name]}" for name in ENVIRONMENT if name in environment]
     return os.fsencode("\0".join([*kept, "", where, user, *variables]))
 
 
 def _without_pin(word: str) -> str | None:
-    before, found, after = word.partition("pin-value=")
-    shown = before + found + (after[after.index("&") :] if "&" in after else "") if found else word
-    rest = shown.replace("pin-value=", "", 1).lower()
-    # In another spelling, or twice: what of it is the PIN is for the parser to say.
-    return None if any(name in rest for name in ("pin-value", "pin_value", "pin%2dvalue")) else shown
+    """A word without its PIN; None where what of it is the PIN is for the parser to say."""
+    path, mark, query = word.partition("?")
+    shown = word
+    if mark and "pkcs11:" in path:
+        kept = ["" if attribute.startswith("pin-value=") else attribute for attribute in query.split("&")]
+        if not all(attribute.startswith(_QUERY) for attribute in kept if attribute):
+            return None
+        shown = f"{path}?{'&'.join(kept)}"
+    return None if any(spelling in shown.lower() for spelling in _ODD_SPELLINGS) else shown
 
 
 def alias_name(question: bytes) -> str:
@@ -200,6 +217,8 @@ def unpack(data: bytes | None, count: int) -> list[bytes] | None:
     lengths, _, rest = body.partition(b"\n")
     fields = []
     for length in lengths.split():
+        if not length.isdigit() or len(length) > _MAX_DIGITS:
+            return None
         fields.append(rest[: int(length)])
         rest = rest[int(length) :]
     return fields if len(fields) == count and not rest else None
@@ -212,7 +231,7 @@ def times(field: bytes) -> tuple[int, int] | None:
         field: the first of an entry.
     """
     words = field.split()
-    if len(words) != 2 or not (words[0].isdigit() and words[1].isdigit()):
+    if len(words) != 2 or not all(word.isdigit() and len(word) <= _MAX_DIGITS for word in words):
         return None
     return int(words[0]), int(words[1])
 
@@ -262,7 +281,7 @@ def stamps_hold(recorded: bytes) -> bool:
     Args:
         recorded: from stamps().
     """
-    return all(_stamp(os.fsdecode(line.split(b" ", 5)[5])) == line for line in recorded.split(b"\0") if line)
+    return all(_stamp(os.fsdecode(line.split(b" ", 5)[-1])) == line for line in recorded.split(b"\0") if line)
 
 
 def _stamp(path: str) -> bytes:

@@ -3,23 +3,31 @@
 Implements the end-entity and chain rules of the IAM Roles Anywhere trust model (AWS, trust-model; RFC 5280).
 """
 
+import base64
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs12
 
 from rolekey.errors import CertificateError, RolekeyError
 
+if TYPE_CHECKING:
+    from rolekey.null_parameters import NullParametersCertificate
+
+# The second is rare, and its import is slow.
+Certificate: TypeAlias = Union[x509.Certificate, "NullParametersCertificate"]
 MAX_CHAIN_LENGTH = 5
 MAX_FILE_SIZE = 1 << 20
 # Yubico's arc for PIV attestation: firmware, serial number, policies.
 _YUBICO_ATTESTATION = "1.3.6.1.4.1.41482.3."
 # An export without a password has either no password or an empty one: both are in use.
 _NO_PASSWORD = (b"", None)
+_PEM_BLOCK = re.compile(rb"-----BEGIN (X509 |)CERTIFICATE-----(.*?)-----END \1CERTIFICATE-----", re.DOTALL)
 
 
 def read_file(path: Path, what: str, error_class: type[RolekeyError] = CertificateError) -> bytes:
@@ -46,7 +54,7 @@ def read_file(path: Path, what: str, error_class: type[RolekeyError] = Certifica
     return data
 
 
-def read_certificates(path: Path, what: str = "certificate") -> tuple[x509.Certificate, ...]:
+def read_certificates(path: Path, what: str = "certificate") -> tuple[Certificate, ...]:
     """Read all certificates of a PEM, DER or PKCS#12 file (the latter without a password).
 
     Args:
@@ -62,7 +70,7 @@ def read_certificates(path: Path, what: str = "certificate") -> tuple[x509.Certi
     data = read_file(path, what)
     try:
         if b"-----BEGIN " in data:
-            return tuple(x509.load_pem_x509_certificates(data))
+            return _pem_certificates(data)
         return _der_certificates(data)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CertificateError(
@@ -71,9 +79,33 @@ def read_certificates(path: Path, what: str = "certificate") -> tuple[x509.Certi
         ) from error
 
 
-def _der_certificates(data: bytes) -> tuple[x509.Certificate, ...]:
+def load_certificate(der: bytes) -> Certificate:
+    """Decode one certificate.
+
+    Raises:
+        ValueError: it is none, or has a defect that is not overlooked.
+    """
     try:
-        return (x509.load_der_x509_certificate(data),)
+        return x509.load_der_x509_certificate(der)
+    except ValueError:
+        from rolekey.null_parameters import NullParametersCertificate  # noqa: PLC0415 - as above
+
+        return NullParametersCertificate(der)
+
+
+def _pem_certificates(data: bytes) -> tuple[Certificate, ...]:
+    try:
+        return tuple(x509.load_pem_x509_certificates(data))
+    except ValueError:
+        blocks = [base64.b64decode(body) for _, body in _PEM_BLOCK.findall(data)]
+        if not blocks:
+            raise
+        return tuple(load_certificate(der) for der in blocks)
+
+
+def _der_certificates(data: bytes) -> tuple[Certificate, ...]:
+    try:
+        return (load_certificate(data),)
     except ValueError:
         bundle = load_pkcs12(data)
     found = [entry.certificate for entry in (bundle.cert, *bundle.additional_certs) if entry is not None]
@@ -101,7 +133,7 @@ def spki(public_key: object) -> bytes:
     return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined,no-any-return]
 
 
-def is_ca(certificate: x509.Certificate) -> bool:
+def is_ca(certificate: Certificate) -> bool:
     """Whether the certificate's basicConstraints say CA:TRUE."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
@@ -109,7 +141,7 @@ def is_ca(certificate: x509.Certificate) -> bool:
         return False
 
 
-def is_attestation(certificate: x509.Certificate) -> bool:
+def is_attestation(certificate: Certificate) -> bool:
     """Whether a YubiKey made the certificate to attest a key; it stands beside the key's own, under the same CKA_ID."""
     try:
         return any(e.oid.dotted_string.startswith(_YUBICO_ATTESTATION) for e in certificate.extensions)
@@ -117,12 +149,12 @@ def is_attestation(certificate: x509.Certificate) -> bool:
         return False
 
 
-def describe(certificate: x509.Certificate) -> str:
+def describe(certificate: Certificate) -> str:
     """A certificate in a few words: its subject, or its serial number where the subject is empty."""
     return certificate.subject.rfc4514_string() or f"serial number {certificate.serial_number}"
 
 
-def check_end_entity(certificate: x509.Certificate, now: datetime) -> None:
+def check_end_entity(certificate: Certificate, now: datetime) -> None:
     """Refuse what IAM Roles Anywhere would refuse, before a PIN is asked for.
 
     Args:
@@ -150,7 +182,7 @@ def check_end_entity(certificate: x509.Certificate, now: datetime) -> None:
         )
 
 
-def issuer_chain(leaf: x509.Certificate, candidates: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+def issuer_chain(leaf: Certificate, candidates: Iterable[Certificate]) -> tuple[Certificate, ...]:
     """The path above an end-entity certificate, for X-Amz-X509-Chain.
 
     Where two candidates issued the same certificate (a cross-signed CA), the one that is not self-signed is on the
@@ -167,8 +199,8 @@ def issuer_chain(leaf: x509.Certificate, candidates: Iterable[x509.Certificate])
     Raises:
         CertificateError: the path has more than 5 certificates, which the service does not take.
     """
-    rest = list({c.fingerprint(hashes.SHA256()): c for c in candidates if c != leaf}.values())
-    path: list[x509.Certificate] = []
+    rest = [c for c in dict.fromkeys(candidates) if c != leaf]
+    path: list[Certificate] = []
     current = leaf
     while issuers := [c for c in rest if c.subject == current.issuer and _issued(c, current)]:
         current = max(issuers, key=lambda c: (not _issued(c, c), c.not_valid_after_utc))
@@ -184,9 +216,9 @@ def issuer_chain(leaf: x509.Certificate, candidates: Iterable[x509.Certificate])
     return tuple(path)
 
 
-def _issued(issuer: x509.Certificate, subject: x509.Certificate) -> bool:
+def _issued(issuer: Certificate, subject: Certificate) -> bool:
     try:
-        subject.verify_directly_issued_by(issuer)
+        subject.verify_directly_issued_by(issuer if isinstance(issuer, x509.Certificate) else issuer.mended)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True

@@ -16,6 +16,8 @@ from rolekey.options import Options
 from rolekey.pin_source import PinSource
 from rolekey.pkcs11_uri import PKCS11URI, redact_pin_value
 from rolekey.secret import Secret
+from rolekey.tpm_handle import PREFIX, TPMHandle
+from rolekey.tpm_settings import TPMSettings, resolve_tpm_settings
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ MAX_TIMEOUT = 3600.0
 CA_BUNDLE_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 CertificateReference = Path | PKCS11URI
-KeyReference = Path | PKCS11URI
+KeyReference = Path | PKCS11URI | TPMHandle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +47,11 @@ class Settings:
         pkcs11_module: path of a module that the user named, or None.
         default_pkcs11_module: path of the module where neither option nor URI names one, or None.
         pkcs8_password: or None.
-        pin_source: where a token's PIN is, or None where the URIs say it or somebody is asked.
+        pin_source: where a token's PIN, or a TPM key's password, is; None where the URIs say it or somebody is asked.
         pin_file_group_readable: a PIN's file may be readable by its group.
         pkcs11_init_args: a string that the module is initialised with, or None.
         use_last_try: the token's last try may be spent.
+        tpm: where the TPM is, and what opens a key in it.
         verify_tls: False only where the user said ``--no-verify-ssl``.
         ca_bundle: PEM file (or directory) of trusted CAs in place of the usual ones, or None.
         proxy: URL of the proxy for this endpoint (it may hold a password), or None.
@@ -73,6 +76,7 @@ class Settings:
     pin_file_group_readable: bool
     pkcs11_init_args: str | None
     use_last_try: bool
+    tpm: TPMSettings
     verify_tls: bool
     ca_bundle: Path | None
     proxy: Secret | None
@@ -117,10 +121,11 @@ def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settin
         pkcs11_module=_plain(options.pkcs11_lib, "--pkcs11-lib") if options.pkcs11_lib else None,
         default_pkcs11_module=environment.get("PKCS11_MODULE_PATH") or None,
         pkcs8_password=options.pkcs8_password,
-        pin_source=_pin_source(options.pin_source, private_key),
+        pin_source=PinSource.parse(_plain(options.pin_source, "--pin-source")) if options.pin_source else None,
         pin_file_group_readable=options.pin_file_group_readable,
         pkcs11_init_args=options.pkcs11_init_args or None,
         use_last_try=options.use_last_try,
+        tpm=resolve_tpm_settings(options, environment),
         verify_tls=options.verify_tls,
         ca_bundle=_ca_bundle(environment),
         proxy=_proxy(endpoint, environment),
@@ -205,41 +210,29 @@ def _references(options: Options) -> tuple[CertificateReference, KeyReference]:
             hint="name the certificate and the key: files, or pkcs11: URIs such as 'pkcs11:token=NAME;object=LABEL'",
         )
     # The option that was given is named, also where it serves for both.
-    return (
-        _reference(certificate, "--certificate" if named_certificate else "--private-key"),
-        _reference(private_key, "--private-key" if named_key else "--certificate"),
-    )
+    reference = _reference(certificate, "--certificate" if named_certificate else "--private-key")
+    if isinstance(reference, TPMHandle):
+        raise ConfigurationError(
+            "a TPM keeps no certificate under a key's handle",
+            hint="name the certificate's file with --certificate, and the handle with --private-key",
+        )
+    return reference, _reference(private_key, "--private-key" if named_key else "--certificate")
 
 
 def _revealed(value: str | Secret | None) -> str | None:
     return value.reveal() if isinstance(value, Secret) else value
 
 
-def _reference(text: str, option: str) -> Path | PKCS11URI:
+def _reference(text: str, option: str) -> KeyReference:
     if text.startswith("pkcs11:"):
         return PKCS11URI.parse(text)
     if text.lower().startswith("pkcs11:"):
         raise ConfigurationError(
             f"{option}: the scheme of a PKCS#11 URI is written in small letters", hint="pkcs11:..."
         )
-    if text.startswith("handle:"):
-        raise ConfigurationError(
-            f"{option} names a TPM handle, which this version does not sign with",
-            hint="use the key through a PKCS#11 module of the TPM (libtpm2_pkcs11.so) and a pkcs11: URI",
-        )
+    if text.startswith(PREFIX):
+        return TPMHandle.parse(text)
     return Path(_plain(text, option))
-
-
-def _pin_source(text: str | None, private_key: KeyReference) -> PinSource | None:
-    if not text:
-        return None
-    source = PinSource.parse(_plain(text, "--pin-source"))
-    if isinstance(private_key, Path) and source.kind not in ("prompt", "none"):
-        raise ConfigurationError(
-            "--pin-source is for a key in a token, and --private-key names a file",
-            hint="leave out --pin-source; the passphrase of a key file is given with --pkcs8-password",
-        )
-    return source
 
 
 def _plain(text: str, option: str) -> str:

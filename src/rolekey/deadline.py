@@ -23,13 +23,20 @@ class Deadline:
     Args:
         seconds: how long from now, in seconds.
         clock: a monotonic clock, in seconds.
+
+    Attributes:
+        seconds: as given, or as it has grown.
+        attended: somebody can be asked; said to of().
     """
 
     def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
         self._clock = clock
         self._end = clock() + seconds
+        self.attended = False
         self._may_grow = False
+        self._person_expected = False
+        self._tell: Callable[[], None] | None = None
 
     @classmethod
     def of(cls, seconds: float | None, *, attended: bool) -> Self:
@@ -40,22 +47,46 @@ class Deadline:
             attended: somebody can be asked. Otherwise the default is what the most impatient SDK waits, until
                 expect_person() says more.
         """
-        if seconds is not None:
-            return cls(seconds)
-        deadline = cls(ATTENDED_SECONDS if attended else UNATTENDED_SECONDS)
-        deadline._may_grow = True
+        default = ATTENDED_SECONDS if attended else UNATTENDED_SECONDS
+        deadline = cls(default if seconds is None else seconds)
+        deadline.attended = attended
+        deadline._may_grow = seconds is None
         return deadline
 
+    def when_person_expected(self, tell: Callable[[], None]) -> None:
+        """Have a function called by expect_person(); at once, if that was called already.
+
+        Args:
+            tell: takes nothing and does not block.
+        """
+        self._tell = tell
+        if self._person_expected:
+            tell()
+
     def expect_person(self) -> None:
-        """A person may have to do something (touch a token, use its PIN pad): a default deadline grows to theirs."""
+        """A person may have to do something (touch a token, enter a PIN): a default deadline grows to theirs."""
         if self._may_grow and self.seconds < ATTENDED_SECONDS:
-            log.debug("deadline: %g s, since the token may want to be touched", ATTENDED_SECONDS)
+            log.debug("deadline: %g s, since a person may be needed", ATTENDED_SECONDS)
             self._end += ATTENDED_SECONDS - self.seconds
             self.seconds = ATTENDED_SECONDS
+        self._person_expected = True
+        if self._tell is not None:
+            self._tell()
 
     def remaining(self) -> float:
         """Seconds left; 0.0 when it has passed."""
         return max(0.0, self._end - self._clock())
+
+    def over(self, what: str) -> DeadlineError:
+        """The error that says that the time is over.
+
+        Args:
+            what: what was being waited for.
+        """
+        return DeadlineError(
+            f"timed out after {self.seconds:g} s waiting for {what}",
+            hint="see what holds it up with --debug, or allow more with --timeout SECONDS",
+        )
 
     def start(self, name: str, function: Callable[[], T]) -> "Started[T]":
         """Call a function that may block for ever in a daemon thread.
@@ -119,13 +150,15 @@ class Started(Generic[T]):
                 return self._unpacked(*self._outcome.get(timeout=slow[0]))
             except queue.Empty:
                 slow[1]()
-        try:
-            finished = self._outcome.get(timeout=self._deadline.remaining())
-        except queue.Empty:
-            raise DeadlineError(
-                f"timed out after {self._deadline.seconds:g} s waiting for {what}",
-                hint="see what holds it up with --debug, or allow more with --timeout SECONDS",
-            ) from None
+        finished = None
+        while finished is None:
+            seconds = self._deadline.seconds
+            try:
+                finished = self._outcome.get(timeout=self._deadline.remaining())
+            except queue.Empty:
+                if self._deadline.seconds > seconds:  # it has grown meanwhile
+                    continue
+                raise self._deadline.over(what) from None
         return self._unpacked(*finished)
 
     @staticmethod

@@ -5,21 +5,38 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from rolekey.certificates import check_end_entity, describe, issuer_chain, read_certificates, spki, utc_now
+from rolekey.certificates import (
+    Certificate,
+    check_end_entity,
+    describe,
+    issuer_chain,
+    read_certificates,
+    read_file,
+    spki,
+    utc_now,
+)
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
-from rolekey.errors import CertificateError, PinRequiredError
+from rolekey.errors import (
+    CertificateError,
+    ConfigurationError,
+    KeyNotFoundError,
+    MissingExtraError,
+    PinRequiredError,
+)
 from rolekey.interaction import Interaction
-from rolekey.pins import usable_passphrase
+from rolekey.pins import PinSupply, usable_passphrase
 from rolekey.secret import Secret
 from rolekey.signers.base import Signer
-from rolekey.signers.file import open_file_signer
 from rolekey.sigv4_x509 import algorithm_name, verify_signature
+from rolekey.tpm_handle import TPMHandle
+
+if TYPE_CHECKING:
+    from rolekey.signers.tpm_key import TPMKey
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +50,7 @@ class SigningIdentity:
         signer: signs with the certificate's private key.
     """
 
-    def __init__(self, certificate: x509.Certificate, chain: tuple[x509.Certificate, ...], signer: Signer) -> None:
+    def __init__(self, certificate: Certificate, chain: tuple[Certificate, ...], signer: Signer) -> None:
         self.certificate = certificate
         self.chain = chain
         self.signer = signer
@@ -57,7 +74,7 @@ class SigningIdentity:
         try:
             verify_signature(self.certificate.public_key(), signature, message)
         except InvalidSignature as error:
-            raise _mismatch(self.certificate) from error
+            raise mismatch(self.certificate) from error
         return signature
 
     def close(self) -> None:
@@ -77,6 +94,7 @@ def open_identity(
     deadline: Deadline,
     *,
     now: datetime | None = None,
+    pins: PinSupply | None = None,
 ) -> SigningIdentity:
     """Find the certificate, its chain and its key, and make them ready to sign.
 
@@ -87,18 +105,57 @@ def open_identity(
         interaction: asks for a PIN or passphrase that no source gives.
         deadline: for everything that a token does.
         now: aware datetime at which the certificate must be valid; the system's clock if None.
+        pins: gives the configured PIN of a token, or password of a TPM key, in place of its source.
 
     Raises:
         CertificateError: the certificate is unreadable, not valid now, or not the key's.
         SignerError: the key cannot be found or used.
         DeadlineError: the token did not answer in time.
     """
-    if isinstance(settings.private_key, Path):
-        return _open_file_identity(settings, settings.private_key, interaction, deadline, now or utc_now())
-    # python-pkcs11 is not imported for a key in a file.
+    key = settings.private_key
+    now = now or utc_now()
+    if isinstance(key, TPMHandle):
+        return _open_tpm_identity(settings, key, interaction, deadline, now, pins=pins)
+    if isinstance(key, Path):
+        # Not imported for a key in a token, as the token's libraries are not for one in a file.
+        from rolekey.tss2_key import is_tss2  # noqa: PLC0415
+
+        content = _key_file(key)
+        if content is not None and is_tss2(content):
+            from rolekey.signers.tpm_key import read_key_file  # noqa: PLC0415
+
+            return _open_tpm_identity(settings, read_key_file(key, content), interaction, deadline, now, pins=pins)
+        return _open_file_identity(settings, key, interaction, deadline, now, content=content)
     from rolekey.token_identity import TokenIdentity  # noqa: PLC0415
 
-    return TokenIdentity(settings, settings.private_key, interaction, deadline, now or utc_now()).open()
+    return TokenIdentity(settings, key, interaction, deadline, now, pins=pins).open()
+
+
+def _key_file(path: Path) -> bytes | None:
+    """Its content, read once: it may be a pipe. None where it cannot be read: said after the certificate's faults."""
+    try:
+        return read_file(path, "private key file", KeyNotFoundError)
+    except KeyNotFoundError:
+        return None
+
+
+def _open_tpm_identity(
+    settings: Settings,
+    key: "TPMKey | TPMHandle",
+    interaction: Interaction,
+    deadline: Deadline,
+    now: datetime,
+    *,
+    pins: PinSupply | None,
+) -> SigningIdentity:
+    try:
+        from rolekey.tpm_identity import TPMIdentity  # noqa: PLC0415 - the TPM's library is an extra
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the key is in a TPM, and the library for that cannot be loaded: {error}",
+            hint="pip install 'rolekey[tpm]'; Debian needs apt-get install libtss2-dev pkg-config gcc before",
+        ) from error
+    return TPMIdentity(settings, key, interaction, deadline, now, pins=pins).open()
 
 
 def _open_file_identity(
@@ -107,23 +164,46 @@ def _open_file_identity(
     interaction: Interaction,
     deadline: Deadline,
     now: datetime,
+    *,
+    content: bytes | None,
 ) -> SigningIdentity:
+    certificate, chain = named_certificate(settings, deadline, now)
+    if settings.pin_source is not None and settings.pin_source.kind not in ("prompt", "none"):
+        raise ConfigurationError(
+            "--pin-source is for a key in a token or a TPM, and --private-key names a file with the key itself",
+            hint="leave out --pin-source; the passphrase of a key file is given with --pkcs8-password",
+        )
+    from rolekey.signers.file import open_file_signer  # noqa: PLC0415 - as in open_identity()
+
+    signer = open_file_signer(
+        key_path,
+        content if content is not None else read_file(key_path, "private key file", KeyNotFoundError),
+        lambda: passphrase(settings, interaction, key_path),
+        passphrase_given=settings.pkcs8_password is not None,
+    )
+    if spki(signer.public_key) != spki(certificate.public_key()):
+        raise mismatch(certificate)
+    log.debug("key: file %s", key_path)
+    return SigningIdentity(certificate, chain, signer)
+
+
+def named_certificate(
+    settings: Settings, deadline: Deadline, now: datetime
+) -> tuple[Certificate, tuple[Certificate, ...]]:
+    """The end-entity certificate of a key that is in no token, and the path above it; see checked_certificate().
+
+    Args:
+        settings: name the certificate: a file, or what a token shows without a login.
+        deadline: for the token.
+        now: aware datetime.
+    """
     if isinstance(settings.certificate, Path):
         leaf, *others = read_certificates(settings.certificate)
     else:
         from rolekey.token_identity import find_certificate  # noqa: PLC0415 - as above
 
         leaf, others = find_certificate(settings, settings.certificate, deadline)
-    certificate, chain = checked_certificate(settings, leaf, others, now)
-    signer = open_file_signer(
-        key_path,
-        lambda: passphrase(settings, interaction, key_path),
-        passphrase_given=settings.pkcs8_password is not None,
-    )
-    if spki(signer.public_key) != spki(certificate.public_key()):
-        raise _mismatch(certificate)
-    log.debug("key: file %s", key_path)
-    return SigningIdentity(certificate, chain, signer)
+    return checked_certificate(settings, leaf, others, now)
 
 
 def passphrase(settings: Settings, interaction: Interaction, path: Path) -> Secret:
@@ -141,10 +221,10 @@ def passphrase(settings: Settings, interaction: Interaction, path: Path) -> Secr
 
 def checked_certificate(
     settings: Settings,
-    leaf: x509.Certificate,
-    others: Iterable[x509.Certificate],
+    leaf: Certificate,
+    others: Iterable[Certificate],
     now: datetime,
-) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
+) -> tuple[Certificate, tuple[Certificate, ...]]:
     """An end-entity certificate that is valid now, and the path above it.
 
     Args:
@@ -171,7 +251,8 @@ def checked_certificate(
     return leaf, chain
 
 
-def _mismatch(certificate: x509.Certificate) -> CertificateError:
+def mismatch(certificate: Certificate) -> CertificateError:
+    """The error for a key and a certificate that do not belong together."""
     return CertificateError(
         f"the private key does not belong to the certificate {describe(certificate)}",
         hint="name the certificate and the key of one pair",

@@ -14,8 +14,9 @@ class Options:
 
     Args:
         trust_anchor_arn, profile_arn, role_arn: the three ARNs.
-        certificate, private_key: a path or a ``pkcs11:`` URI; when one is missing the other serves for both. A text
-            that holds a PIN becomes a Secret, and so does an endpoint with user information.
+        certificate, private_key: a path or a ``pkcs11:`` URI, of the key also ``handle:`` and a TPM's handle; when
+            one is missing the other serves for both. A text that holds a PIN becomes a Secret, and so does an endpoint
+            with user information.
         intermediates: path of a PEM bundle.
         session_duration: seconds.
         role_session_name: name of the role session.
@@ -23,10 +24,14 @@ class Options:
         endpoint: base URL of the service.
         pkcs11_lib: path of a PKCS#11 module.
         pkcs8_password: passphrase of an encrypted key file.
-        pin_source: where a token's PIN is, as PinSource.parse() reads it.
+        pin_source: where a token's PIN, or a TPM key's password, is, as PinSource.parse() reads it.
         pin_file_group_readable: a PIN's file may be readable by its group.
         pkcs11_init_args: a string that the module is initialised with (NSS).
         use_last_try: the token's last try may be spent.
+        tpm_tcti: where the TPM is: a TCTI, or the path of a device or socket.
+        tpm_key_password: of a key in a TPM.
+        no_tpm_key_password: the key in a TPM has none.
+        tpm_parent_password_source: where the password of the key's parent or hierarchy is, as ``pin_source``.
         verify_tls: whether the service's certificate is checked.
         use_fips_endpoint, use_dualstack_endpoint: None leaves it to the environment.
         timeout: seconds for everything; None is 50 where a person may be needed, else 4.5.
@@ -48,6 +53,10 @@ class Options:
     pin_file_group_readable: bool = False
     pkcs11_init_args: str | None = None
     use_last_try: bool = False
+    tpm_tcti: str | None = None
+    tpm_key_password: Secret | None = None
+    no_tpm_key_password: bool = False
+    tpm_parent_password_source: str | None = None
     verify_tls: bool = True
     use_fips_endpoint: bool | None = None
     use_dualstack_endpoint: bool | None = None

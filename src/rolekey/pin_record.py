@@ -1,6 +1,7 @@
 """The record of PIN sources that a token refused, and the lock around a login: no wrong PIN is sent twice.
 
-One file and one lock for each token serial number, in ``$XDG_STATE_HOME/rolekey/pins``. While the lock is held, the
+One file and one lock for each token serial number, in ``$XDG_STATE_HOME/rolekey/pins``; where that cannot be written,
+in the directory of the cache, which lasts until the machine or the user's session ends. While the lock is held, the
 record is read, "trying" is written, the PIN is sent and the result is written. A process that ends in between leaves
 "trying" behind: the token may have counted that try, so the source counts as refused until it changes.
 
@@ -20,20 +21,30 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from rolekey.cached_answer import is_private_directory
 from rolekey.deadline import Deadline
 from rolekey.errors import PinNotUsableError
 from rolekey.pin_source import Kind, PinSource
-from rolekey.private_files import make_directory, read_private_file, replace_private_file, take_lock
+from rolekey.private_files import (
+    make_directory,
+    make_private_directory,
+    read_private_file,
+    replace_private_file,
+    take_lock,
+)
 
 log = logging.getLogger(__name__)
 
 State = Literal["trying", "refused", "unclear"]
+# The state directory, or that and others beside it.
+Directories = Path | tuple[Path | None, ...] | None
+_NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EROFS)
 _VERSION = 1
 _MAX_SIZE = 1 << 20
 
@@ -81,14 +92,15 @@ class PinRecord:
     """The record of one token's serial number. Everything but locked() and forget() wants the lock to be held.
 
     Args:
-        directory: rolekey's state directory; None where there is none.
+        directories: rolekey's state directory, and directories that serve where it cannot be written; None where there
+            is none. What is noted in any of them counts.
         token: the token.
         clock: the time of day, in seconds.
     """
 
-    def __init__(self, directory: Path | None, token: TokenName, clock: Callable[[], float] = time.time) -> None:
-        self._state_directory = directory
-        self._directory = None if directory is None else directory / "pins"
+    def __init__(self, directories: Directories, token: TokenName, clock: Callable[[], float] = time.time) -> None:
+        self._places = _places(directories)
+        self._held: list[Path] = []
         self._token = token
         self._clock = clock
 
@@ -103,12 +115,23 @@ class PinRecord:
             PinNotUsableError: there is no place for the record, or it is not safe.
             DeadlineError: others held the lock all the time.
         """
-        with _unusable_when_it_fails(self._directory):
-            descriptor = self._take_lock(deadline)
-        try:
+        self._held = []
+        failures: list[PinNotUsableError] = []
+        with ExitStack() as stack:
+            for place in self._places:
+                try:
+                    with _unusable_when_it_fails(place):
+                        stack.callback(os.close, self._take_lock(place, deadline))
+                except PinNotUsableError as error:
+                    if place == self._places[0] and not _is_no_place(error.__cause__):
+                        raise
+                    log.debug("%s", error.message)
+                    failures.append(error)
+                else:
+                    self._held += [place] if place else []
+            if not self._held:
+                raise failures[0]
             yield
-        finally:
-            os.close(descriptor)
 
     def find(self, source: PinSource) -> Entry | None:
         """What is held against a source, or None.
@@ -116,7 +139,10 @@ class PinRecord:
         Raises:
             PinNotUsableError: the record cannot be read or understood.
         """
-        return next((e for e in self._entries() if e.token == self._token and e.source.is_same(source)), None)
+        # The state directory may be one that can be read, and not written.
+        places = dict.fromkeys((*self._held, *filter(None, self._places[:1])))
+        entries = (entry for place in places for entry in self._entries(place))
+        return next((e for e in entries if e.token == self._token and e.source.is_same(source)), None)
 
     def write(self, source: PinSource, state: State | None) -> None:
         """Note a source's state in place of what was noted of it, and of what it was before it changed.
@@ -128,9 +154,25 @@ class PinRecord:
         Raises:
             PinNotUsableError: it cannot be written.
         """
+        failures: list[PinNotUsableError] = []
+        for place in self._held:
+            try:
+                self._write(place, source, state)
+            except PinNotUsableError as error:
+                failures.append(error)
+            else:
+                if state is not None:
+                    return
+        if failures:
+            raise failures[0]
+        if state is None and self.find(source):
+            raise _unusable(self._places[0], OSError(errno.EROFS, f"it holds {source}, and cannot be written"))
+
+    def _write(self, place: Path, source: PinSource, state: State | None) -> None:
+        before = self._entries(place)
         kept = [
             entry
-            for entry in self._entries()
+            for entry in before
             if entry.token != self._token
             or not (
                 entry.source.is_same(source) or (entry.source.kind, entry.source.name) == (source.kind, source.name)
@@ -139,38 +181,47 @@ class PinRecord:
         if state is not None:
             at = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             kept.append(Entry(self._token, source, state, at))
-        with _unusable_when_it_fails(self._directory):
-            _replace(self._path(".json"), kept)
+        if kept != before:
+            with _unusable_when_it_fails(place):
+                _replace(self._path(place, ".json"), kept)
 
-    def _entries(self) -> list[Entry]:
-        with _unusable_when_it_fails(self._directory):
-            return _read(self._path(".json"))
+    def _entries(self, place: Path) -> list[Entry]:
+        try:
+            with _unusable_when_it_fails(place):
+                return _read(self._path(place, ".json"))
+        except PinNotUsableError as error:
+            if place in self._held or not _is_no_place(error.__cause__):
+                raise
+            return []
 
-    def _path(self, suffix: str) -> Path:
-        if self._directory is None:
+    def _path(self, place: Path, suffix: str) -> Path:
+        return place / (self._token.file_name + suffix)
+
+    def _take_lock(self, place: Path | None, deadline: Deadline) -> int:
+        if place is None:
             raise OSError(errno.ENOENT, "neither XDG_STATE_HOME nor HOME is set")
-        return self._directory / (self._token.file_name + suffix)
-
-    def _take_lock(self, deadline: Deadline) -> int:
-        path = self._path(".lock")
-        assert self._state_directory is not None  # noqa: S101 - _path() has seen it
-        make_directory(self._state_directory)
-        make_directory(path.parent)
-        return take_lock(path, deadline, "another login with the same token")
+        if place == self._places[0]:
+            make_directory(place.parent)
+        else:
+            make_private_directory(place.parent)
+        make_directory(place)
+        return take_lock(self._path(place, ".lock"), deadline, "another login with the same token")
 
 
-def all_entries(directory: Path | None) -> tuple[list[Entry], list[Path]]:
+def all_entries(directories: Directories) -> tuple[list[Entry], list[Path]]:
     """Everything that is recorded.
 
     Args:
-        directory: rolekey's state directory.
+        directories: as PinRecord has them.
 
     Returns:
         The entries, and the files that could not be understood.
     """
     entries: list[Entry] = []
     damaged: list[Path] = []
-    for path in sorted((directory / "pins").glob("*.json")) if directory else ():
+    first, *others = _places(directories)
+    places = [first, *(place for place in others if place and is_private_directory(str(place.parent)))]
+    for path in (path for place in places if place for path in sorted(place.glob("*.json"))):
         try:
             entries += _read(path)
         except OSError:
@@ -178,11 +229,11 @@ def all_entries(directory: Path | None) -> tuple[list[Entry], list[Path]]:
     return entries, damaged
 
 
-def forget(directory: Path | None, chosen: Callable[[Entry], bool], deadline: Deadline, *, damaged: bool) -> int:
+def forget(directories: Directories, chosen: Callable[[Entry], bool], deadline: Deadline, *, damaged: bool) -> int:
     """Forget what is held against sources, so that they may be sent once more.
 
     Args:
-        directory: rolekey's state directory.
+        directories: as PinRecord has them.
         chosen: which entries.
         deadline: how long logins that are going on are waited for.
         damaged: whether files that cannot be understood are removed, too.
@@ -193,10 +244,10 @@ def forget(directory: Path | None, chosen: Callable[[Entry], bool], deadline: De
     Raises:
         PinNotUsableError: the record cannot be written.
     """
-    entries, broken = all_entries(directory)
+    entries, broken = all_entries(directories)
     doomed = [entry for entry in entries if chosen(entry)]
     for entry in doomed:
-        record = PinRecord(directory, entry.token)
+        record = PinRecord(directories, entry.token)
         with record.locked(deadline):
             record.write(entry.source, None)
     for path in broken if damaged else ():
@@ -210,12 +261,26 @@ def _unusable_when_it_fails(directory: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = "" if directory is None else f" in {directory}"
-        raise PinNotUsableError(
-            f"no record of refused PINs can be kept{where}: {error.strerror or error}",
-            hint="give rolekey a directory of its own that lasts: set XDG_STATE_HOME, or repair that one; a damaged "
-            "record is removed by `rolekey pin forget --all`",
-        ) from error
+        raise _unusable(directory, error) from error
+
+
+def _unusable(directory: Path | None, error: OSError) -> PinNotUsableError:
+    where = "" if directory is None else f" in {directory}"
+    return PinNotUsableError(
+        f"no record of refused PINs can be kept{where}: {error.strerror or error}",
+        hint="give rolekey a directory of its own that lasts: set XDG_STATE_HOME, or repair that one; a damaged "
+        "record is removed by `rolekey pin forget --all`",
+    )
+
+
+def _is_no_place(error: BaseException | None) -> bool:
+    """Whether a place is not there or cannot be written; what is damaged, or open to others, is another matter."""
+    return isinstance(error, OSError) and error.errno in _NO_PLACE
+
+
+def _places(directories: Directories) -> list[Path | None]:
+    listed = directories if isinstance(directories, tuple) else (directories,)
+    return [None if directory is None else directory / "pins" for directory in listed]
 
 
 def _read(path: Path) -> list[Entry]:

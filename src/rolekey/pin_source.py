@@ -9,7 +9,18 @@ from typing import Literal, Self
 
 from rolekey.errors import ConfigurationError
 
-Kind = Literal["file", "fd", "env", "systemd", "pin-value", "prompt", "none"]
+Kind = Literal[
+    "file",
+    "fd",
+    "env",
+    "systemd",
+    "pin-value",
+    "tpm-key-password",
+    "no-tpm-key-password",
+    "empty-auth",
+    "prompt",
+    "none",
+]
 
 FORMS = "file:PATH, fd:N, env:NAME, systemd:NAME, prompt, none"
 _NAMED: dict[str, tuple[Kind, re.Pattern[str]]] = {
@@ -25,6 +36,9 @@ _TEXTS: dict[Kind, str] = {
     "env": "the variable {}",
     "systemd": "the systemd credential {}",
     "pin-value": "the URI's pin-value",
+    "tpm-key-password": "--tpm-key-password",
+    "no-tpm-key-password": "--no-tpm-key-password",
+    "empty-auth": "the key's file, which says that it has none",
     "prompt": "the prompt",
     "none": "nowhere",
 }
@@ -35,7 +49,7 @@ class PinSource:
     """Where a PIN comes from.
 
     Args:
-        kind: of what sort it is; ``pin-value`` is the URI's.
+        kind: of what sort it is; ``pin-value`` is the URI's, ``empty-auth`` a TPM key file's, the others are options.
         name: the path, number or name; empty for kinds that have none.
         version: for a file that was read: device, inode, size in bytes, and the times of the last change of its
             content and of its inode in nanoseconds; empty for everything else, which shows no sign of having changed.
@@ -46,8 +60,8 @@ class PinSource:
     version: tuple[int, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a value of ``--pin-source``.
+    def parse(cls, text: str, option: str = "--pin-source") -> Self:
+        """Read a value of ``--pin-source``, or of another option of its kind.
 
         Raises:
             ConfigurationError: it is none. It is not quoted: it may be a PIN.
@@ -58,7 +72,7 @@ class PinSource:
         if colon and kind in _NAMED and _NAMED[kind][1].fullmatch(name):
             return cls(_NAMED[kind][0], name)
         raise ConfigurationError(
-            "--pin-source names no source of a PIN (what it says is not shown: it may be one)",
+            f"{option} names no source of a PIN (what it says is not shown: it may be one)",
             hint=f"give one of {FORMS}",
         )
 

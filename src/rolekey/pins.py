@@ -7,10 +7,13 @@ somewhere else. docs/pins.md says the same to users.
 import logging
 import os
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from rolekey.cached_answer import cache_directory
 from rolekey.errors import PinNotUsableError, PinRequiredError
 from rolekey.pin_files import MAX_PIN_FILE_SIZE, decoded_pin, read_regular_file, unreadable
 from rolekey.pin_source import PinSource
@@ -35,6 +38,20 @@ class Pin:
     source: PinSource
 
 
+class PinSupply(Protocol):
+    """What gives the configured PIN, and is told what became of it."""
+
+    def read(self) -> Pin | None:
+        """The PIN, as PinReader.read() says."""
+
+    def note(self, *, usable: bool) -> None:
+        """Hear whether the PIN may be sent again.
+
+        Args:
+            usable: False from before it is sent until it is known to have been accepted, or not looked at.
+        """
+
+
 class PinReader:
     """The configured source of a PIN. Make it before a module is loaded or a process started.
 
@@ -42,15 +59,23 @@ class PinReader:
         source: of ``--pin-source``, which decides, or None.
         uris: the first that configures a PIN decides next (RFC 7512: ``pin-value`` or ``pin-source``).
         group_readable: files may be readable by their group.
+        option: where `source` was named.
 
     A PIN in an environment variable is taken out of this process's environment here and now, whether or not it turns
     out to be needed: no child that is started later inherits it.
     """
 
-    def __init__(self, source: PinSource | None, *uris: PKCS11URI | None, group_readable: bool = False) -> None:
+    def __init__(
+        self,
+        source: PinSource | None,
+        *uris: PKCS11URI | None,
+        group_readable: bool = False,
+        option: str = "--pin-source",
+    ) -> None:
         self._source = source
         self._uris = uris
         self._group_readable = group_readable
+        self._option = option
         self._variable: Secret | None = None
         if source is not None and source.kind == "env" and (value := os.environ.pop(source.name, None)) is not None:
             self._variable = Secret(value)
@@ -70,6 +95,9 @@ class PinReader:
             return None
         log.debug("PIN: from %s", pin.source)
         return Pin(usable_pin(pin.secret, str(pin.source)), pin.source)
+
+    def note(self, *, usable: bool) -> None:
+        """Nothing is kept here."""
 
     def _from_uri(self) -> Pin | None:
         for uri in self._uris:
@@ -91,20 +119,58 @@ class PinReader:
         if source.kind == "env":
             if self._variable is None:
                 raise PinRequiredError(
-                    f"{source}, which --pin-source names, is not set",
+                    f"{source}, which {self._option} names, is not set",
                     hint="set it for rolekey alone; it is read once and then removed from the environment",
                 )
             return Pin(self._variable, source)
         return None
 
 
-def claim_descriptor(text: str | None) -> None:
+class KeptPin:
+    """A PIN whose source can be read once, for a process that opens its token again and again.
+
+    Args:
+        reader: of ``fd:N`` or ``env:NAME``.
+        source: what it reads.
+    """
+
+    def __init__(self, reader: PinReader, source: PinSource) -> None:
+        self._reader = reader
+        self._source = source
+        self._lock = threading.Lock()
+        self._pin: Pin | None = None
+        self._usable = True
+
+    def read(self) -> Pin | None:
+        """The PIN, read at the first call; the same from then on, until one is not accepted.
+
+        Raises:
+            PinRequiredError: it was not accepted, or that is not known.
+            PinError: as PinReader.read() says.
+        """
+        with self._lock:
+            if not self._usable:
+                raise PinRequiredError(
+                    f"the PIN from {self._source} may have been refused and is not sent again, and another one cannot "
+                    "be read from there",
+                    hint="start the program anew with the right PIN",
+                )
+            self._pin = self._pin or self._reader.read()
+            return self._pin
+
+    def note(self, *, usable: bool) -> None:
+        """Remember whether it may be given again, as PinSupply.note() says."""
+        self._usable = usable
+
+
+def claim_descriptor(text: str | None, option: str = "--pin-source") -> None:
     """Make sure of the descriptor of a ``fd:N``, before this process opens another one under that number.
 
     No child inherits it from now on.
 
     Args:
-        text: what ``--pin-source`` says; anything but ``fd:N`` is left to PinSource.parse().
+        text: what the option says; anything but ``fd:N`` is left to PinSource.parse().
+        option: its name.
 
     Raises:
         PinRequiredError: the descriptor is not open.
@@ -116,7 +182,7 @@ def claim_descriptor(text: str | None) -> None:
         os.set_inheritable(int(number), False)
     except OSError as error:
         raise PinRequiredError(
-            f"file descriptor {number}, which --pin-source names, is not open",
+            f"file descriptor {number}, which {option} names, is not open",
             hint=f"open it where rolekey is started, in a shell with {number}< /path/of/the/pin",
         ) from error
 
@@ -179,6 +245,17 @@ def state_directory(environment: Mapping[str, str] | None = None) -> Path | None
         return Path(local, "rolekey") if local else None
     home = variables.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
     return Path(home, ".local", "state", "rolekey") if Path(home).is_absolute() else None
+
+
+def record_directories(environment: Mapping[str, str] | None = None) -> tuple[Path | None, Path | None]:
+    """Where the record of refused PINs may be, as PinRecord takes it: the state directory, and the cache's.
+
+    Args:
+        environment: in place of the process's.
+    """
+    variables = os.environ if environment is None else environment
+    cache = cache_directory(variables)
+    return state_directory(variables), Path(cache) if cache else None
 
 
 def pin_source_path(pin_source: str) -> str:

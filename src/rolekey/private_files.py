@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from rolekey.cached_answer import is_private_directory
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError
 
@@ -67,14 +68,15 @@ def read_private_file(path: Path, maximum: int) -> bytes | None:
         return file.read(maximum)
 
 
-def replace_private_file(path: Path, content: bytes) -> None:
-    """Put a new file in place of an old one, whole; two callers for one path must hold a lock.
+def replace_private_file(path: Path, content: bytes, new_suffix: str = ".new") -> None:
+    """Put a new file in place of an old one, whole.
 
     Args:
         path: the file; its directory is ours.
         content: all of it.
+        new_suffix: of the file that takes the old one's place; two callers at once must not have the same.
     """
-    new = path.with_suffix(".new")
+    new = path.with_suffix(new_suffix)
     new.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(new, flags, 0o600)
@@ -98,10 +100,19 @@ def make_directory(path: Path) -> None:
                 parent.mkdir(mode=0o700)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise OSError(errno.ENOTDIR, f"{path} is no directory")
+        link = stat.S_ISLNK(status.st_mode)
+        raise OSError(errno.ELOOP if link else errno.ENOTDIR, f"{path} is {'a link' if link else 'no directory'}")
     check_ours(path, status)
     if os.name != "nt" and stat.S_IMODE(status.st_mode) & 0o077:
         path.chmod(0o700)
+
+
+def make_private_directory(path: Path) -> None:
+    """Make a directory of mode 0700 where there is none; one that is there must be ours and closed to others."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    if not is_private_directory(str(path)):
+        raise OSError(errno.EPERM, f"{path} is not a directory that belongs to this user alone")
 
 
 def check_ours(path: Path, status: os.stat_result) -> None:
@@ -119,8 +130,21 @@ def check_ours(path: Path, status: os.stat_result) -> None:
         raise OSError(errno.EPERM, f"{path} can be written by others")
 
 
+def mark_lock(descriptor: int, *, person_expected: bool) -> None:
+    """Say in a lock's file whether its holder waits for a person; the others then wait as long as for one.
+
+    Args:
+        descriptor: from take_lock().
+        person_expected: whether it does.
+    """
+    with suppress(OSError):  # a full disk: they wait as long as they would
+        os.ftruncate(descriptor, 1 if person_expected else 0)
+
+
 def _wait_for_lock(descriptor: int, deadline: Deadline, others: str) -> None:
     while not _try_lock(descriptor):
+        if os.fstat(descriptor).st_size:
+            deadline.expect_person()
         if deadline.remaining() <= 0:
             raise DeadlineError(
                 f"timed out after {deadline.seconds:g} s waiting for {others}",

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from rolekey.certificates import Certificate
 from rolekey.errors import UnsupportedKeyError
 
 SERVICE = "rolesanywhere"
@@ -103,7 +103,7 @@ def amz_date(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
-def certificate_headers(certificate: x509.Certificate, chain: Iterable[x509.Certificate]) -> dict[str, str]:
+def certificate_headers(certificate: Certificate, chain: Iterable[Certificate]) -> dict[str, str]:
     """The headers that carry the certificates.
 
     Args:
@@ -119,7 +119,7 @@ def certificate_headers(certificate: x509.Certificate, chain: Iterable[x509.Cert
     return headers
 
 
-def _base64_der(certificate: x509.Certificate) -> str:
+def _base64_der(certificate: Certificate) -> str:
     return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode("ascii")
 
 

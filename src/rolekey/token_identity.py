@@ -5,23 +5,24 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
-from rolekey.certificates import describe, read_certificates
+from rolekey.certificates import Certificate, describe, read_certificates
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, SignerError
 from rolekey.identity import SigningIdentity, checked_certificate
 from rolekey.interaction import Interaction
+from rolekey.pins import PinSupply
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.signers.pkcs11 import PKCS11Signer
 from rolekey.token_login import Login, TokenLogin
 from rolekey.tokens.keys import OpenKey, reopener
 from rolekey.tokens.matching import (
+    HOLDER_SECONDS,
     CertificateMatch,
     TokenContents,
     await_tokens,
     certificate_of_key,
+    check_key_type,
     check_public_twin,
     key_token,
     match_certificate,
@@ -37,7 +38,7 @@ def find_certificate(
     settings: Settings,
     uri: PKCS11URI,
     deadline: Deadline,
-) -> tuple[x509.Certificate, list[x509.Certificate]]:
+) -> tuple[Certificate, list[Certificate]]:
     """A certificate that a token shows without a login, and the others beside it.
 
     Raises:
@@ -59,6 +60,7 @@ class TokenIdentity:
         interaction: asks for the PIN where no source is configured.
         deadline: for everything that the token does.
         now: aware datetime at which the certificate must be valid.
+        pins: gives the configured PIN in place of its source.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class TokenIdentity:
         interaction: Interaction,
         deadline: Deadline,
         now: datetime,
+        *,
+        pins: PinSupply | None = None,
     ) -> None:
         self._settings = settings
         self._key_uri = key_uri
@@ -75,7 +79,7 @@ class TokenIdentity:
         self._deadline = deadline
         self._now = now
         certificate_uri = settings.certificate if isinstance(settings.certificate, PKCS11URI) else None
-        self._token_login = TokenLogin(settings, (key_uri, certificate_uri), interaction, deadline)
+        self._token_login = TokenLogin(settings, (key_uri, certificate_uri), interaction, deadline, pins=pins)
 
     def open(self) -> SigningIdentity:
         """Find, check, log in once, find the key; see identity.open_identity()."""
@@ -92,6 +96,7 @@ class TokenIdentity:
                 return self._open_with_hidden_certificate(shown)
             leaf, others = match.entry.certificate, _certificates(match.contents)
         certificate, chain = checked_certificate(settings, leaf, others, self._now)
+        check_key_type(certificate)
         token = key_token(shown, certificate, match.contents.token if match else None, key_uri)
         if not settings.derived_private_key:
             check_public_twin(_of(shown, token), key_uri, certificate)
@@ -118,6 +123,7 @@ class TokenIdentity:
                 match = self._match_by_key(login.session, contents, uri)
             others = _certificates(contents)
             certificate, chain = checked_certificate(self._settings, match.entry.certificate, others, self._now)
+            check_key_type(certificate)
             signer = self._signer(login, contents, certificate, match)
         except BaseException:
             login.session.close()
@@ -135,7 +141,7 @@ class TokenIdentity:
         self,
         login: Login,
         contents: TokenContents,
-        certificate: x509.Certificate,
+        certificate: Certificate,
         match: CertificateMatch | None,
     ) -> PKCS11Signer:
         session = login.session
@@ -144,13 +150,15 @@ class TokenIdentity:
         derived = self._settings.derived_private_key and match is not None
         key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
         log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
-        opened = OpenKey(key, session, login.pin)
+        if key.always_authenticate:
+            self._deadline.expect_person()
+        opened = OpenKey(key, session, login.accepted)
         # A token that wants no login is opened without one again.
         again = login.accepted.open if login.accepted else Token.open
         reopen = reopener(_module(self._settings, self._key_uri), opened, again)
         return PKCS11Signer(opened, reopen, self._deadline, self._interaction.remind)
 
-    def _login(self, token: Token, certificate: x509.Certificate | None) -> Login:
+    def _login(self, token: Token, certificate: Certificate | None) -> Login:
         uri = self._key_uri
         if uri.object_label:
             return self._token_login.open(token, uri.object_label)
@@ -166,7 +174,10 @@ def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[Toke
 
     def search() -> list[TokenContents]:
         shown, failures = [], []
-        for token in await_tokens(_module(settings, uri), uri):
+        # Time is left to say who holds the card.
+        for token in await_tokens(_module(settings, uri), uri, min(HOLDER_SECONDS, deadline.remaining() - 1)):
+            if token.may_want_a_person:
+                deadline.expect_person()
             try:
                 shown.append(_shown(token))
             except SignerError as error:
@@ -195,7 +206,7 @@ def _of(shown: Iterable[TokenContents], token: Token) -> TokenContents:
     return next(contents for contents in shown if contents.token is token)
 
 
-def _certificates(contents: TokenContents) -> list[x509.Certificate]:
+def _certificates(contents: TokenContents) -> list[Certificate]:
     return [entry.certificate for entry in contents.certificates]
 
 

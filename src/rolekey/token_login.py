@@ -1,20 +1,18 @@
 """The login with a token: which PIN is sent, and that no wrong one is sent twice.
 
 A token counts wrong PINs and locks after a few, for good where there is no PUK. What is sent here is one PIN from one
-source, once: a refusal ends the run, and pin_record keeps the next run from sending the same again.
+source, once: a refusal ends the run, and pin_guard keeps the next run from sending the same again.
 """
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import (
-    DeadlineError,
     PinIncorrectError,
     PinNotUsableError,
     PinRequiredError,
@@ -23,18 +21,99 @@ from rolekey.errors import (
     printable,
 )
 from rolekey.interaction import Interaction
-from rolekey.pin_record import Entry, PinRecord, TokenName
+from rolekey.pin_guard import PinGuard, PinTarget, Verdict
+from rolekey.pin_record import Directories, TokenName
 from rolekey.pin_source import FORMS, PinSource
-from rolekey.pins import PinReader, state_directory, usable_pin
+from rolekey.pins import PinReader, PinSupply, record_directories, usable_pin
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
+from rolekey.tokens.context_signature import ContextSignature
 from rolekey.tokens.token import PROTECTED, ProtectedAuthentication, Token, TokenSession
 from rolekey.tokens.token_info import pin_limits, verdict
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 _RANK: dict[Tries, int] = {"unknown": 0, "low": 1, "last": 2, "none": 3}
 _TRIES_LEFT: dict[Tries, str] = {"low": " (few tries are left)", "last": " (THE LAST TRY)"}
+
+
+class Attempt(Protocol):
+    """Has a PIN sent under the lock of its token, and notes the result."""
+
+    def __call__(self, token: Token, send: Callable[[], T], asked: Callable[[], bool]) -> T:
+        """Send it once.
+
+        Args:
+            token: the token.
+            send: sends it.
+            asked: whether `send`, which failed, has come to the sending.
+        """
+
+
+class AcceptedPin:
+    """A PIN that a token accepted from this process.
+
+    It may be sent once more for each signature that wants it, and after each recovery of the token. One that is not
+    accepted then, or whose answer is not known, is not sent by this process again.
+
+    Args:
+        secret: the PIN, or PROTECTED.
+        attempt: has it sent.
+        supply: is told whether it may be sent again.
+    """
+
+    def __init__(self, secret: Secret | ProtectedAuthentication, attempt: Attempt, supply: PinSupply) -> None:
+        self.secret = secret
+        self.usable = True
+        self._attempt = attempt
+        self._supply = supply
+
+    def open(self, token: Token) -> TokenSession:
+        """Open a session with the same token, found anew, and log in: one C_Login.
+
+        Args:
+            token: the same token after a recovery.
+
+        Raises:
+            PinIncorrectError: it was refused, or failed, before.
+            SignerError: as Token.open() says.
+        """
+        return self._send(token, lambda: token.open(self.secret), lambda: True)
+
+    def confirm(self, token: Token, signature: ContextSignature) -> None:
+        """Begin a signature with one context login, as ContextLogin.confirm() says.
+
+        Raises:
+            PinIncorrectError: it was refused, or failed, before.
+            SignerError: as ContextSignature.begin() says.
+        """
+        self._send(token, lambda: signature.begin(self.secret), lambda: signature.asked)
+
+    def _send(self, token: Token, send: Callable[[], T], asked: Callable[[], bool]) -> T:
+        if not self.usable:
+            raise PinIncorrectError(
+                f"the PIN that token {token} accepted before was not accepted again, and is not sent any more",
+                hint="start the program anew when the token and the PIN are in order",
+                tries=token.tries,
+            )
+
+        def sending() -> T:
+            self._note(usable=False)
+            return send()
+
+        try:
+            result = self._attempt(token, sending, asked)
+        except SignerError as error:
+            if not self.usable and (not asked() or verdict(error, tries_lost=False) == "unasked"):
+                self._note(usable=True)
+            raise
+        self._note(usable=True)
+        return result
+
+    def _note(self, *, usable: bool) -> None:
+        self.usable = usable
+        self._supply.note(usable=usable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,58 +126,7 @@ class Login:
     """
 
     session: TokenSession
-    accepted: "AcceptedPin | None"
-
-    @property
-    def pin(self) -> Secret | None:
-        """The PIN itself, for context logins; None where there is none, or where the token's own pad asks for it."""
-        secret = self.accepted.secret if self.accepted else None
-        return secret if isinstance(secret, Secret) else None
-
-
-class AcceptedPin:
-    """A PIN that a token accepted from this process. It may be sent once more after each recovery of the token.
-
-    Args:
-        secret: the PIN, or PROTECTED.
-        send: logs in with it as the first login did: under the lock, and noting the result.
-    """
-
-    def __init__(
-        self,
-        secret: Secret | ProtectedAuthentication,
-        send: Callable[[Token], TokenSession],
-    ) -> None:
-        self.secret = secret
-        self._send = send
-        self._usable = True
-
-    def open(self, token: Token) -> TokenSession:
-        """Open a session with the same token, found anew, and log in: one C_Login.
-
-        A PIN that is not accepted this time, or whose answer is not known, is not sent by this process again.
-
-        Args:
-            token: the same token after a recovery.
-
-        Raises:
-            PinIncorrectError: it was refused, or failed, before.
-            SignerError: as Token.open() says.
-        """
-        if not self._usable:
-            raise PinIncorrectError(
-                f"the PIN that token {token} accepted before was not accepted again, and is not sent any more",
-                hint="start the program anew when the token and the PIN are in order",
-                tries=token.tries,
-            )
-        self._usable = False
-        try:
-            session = self._send(token)
-        except SignerError as error:
-            self._usable = verdict(error, tries_lost=False) == "unasked"
-            raise
-        self._usable = True
-        return session
+    accepted: AcceptedPin | None
 
 
 class TokenLogin:
@@ -109,7 +137,8 @@ class TokenLogin:
         uris: of key and certificate; the first that configures a PIN counts.
         interaction: asks where no source is configured.
         deadline: for the source, for other logins with the same token, and for the token.
-        directory: rolekey's state directory; the environment's if not given.
+        directory: where the record of refused PINs is; as the environment says if not given.
+        pins: gives the configured PIN in place of a PinReader.
     """
 
     def __init__(
@@ -118,13 +147,15 @@ class TokenLogin:
         uris: tuple[PKCS11URI | None, ...],
         interaction: Interaction,
         deadline: Deadline,
-        directory: Path | Literal["default"] | None = "default",
+        directory: Directories | Literal["default"] = "default",
+        *,
+        pins: PinSupply | None = None,
     ) -> None:
         self._settings = settings
-        self._reader = PinReader(settings.pin_source, *uris, group_readable=settings.pin_file_group_readable)
+        self._pins = pins or PinReader(settings.pin_source, *uris, group_readable=settings.pin_file_group_readable)
         self._interaction = interaction
         self._deadline = deadline
-        self._directory = state_directory() if directory == "default" else directory
+        self._directory = record_directories() if directory == "default" else directory
 
     def open(self, token: Token, key: str) -> Login:
         """Open a session and log in, if the token wants that: at most one C_Login.
@@ -147,12 +178,10 @@ class TokenLogin:
         if isinstance(secret, Secret):
             self._check_length(token, secret, source)
 
-        def send(found: Token) -> TokenSession:
-            return self._send(found, secret, source)
-
-        session = self._deadline.run(f"the login of token {token}", lambda: send(token))
+        accepted = AcceptedPin(secret, self._attempt_with(secret, source), self._pins)
+        session = self._deadline.run(f"the login of token {token}", lambda: accepted.open(token))
         log.debug("login: token %s", token)
-        return Login(session, AcceptedPin(secret, send))
+        return Login(session, accepted)
 
     def _check_state(self, token: Token) -> None:
         token.check_pin_state()
@@ -167,7 +196,7 @@ class TokenLogin:
     def _pin(self, token: Token, key: str) -> tuple[Secret | ProtectedAuthentication, PinSource]:
         named = self._settings.pin_source
         if named is None or named.kind not in ("prompt", "none"):
-            pin = self._deadline.run("the PIN's source", self._reader.read)
+            pin = self._deadline.run("the PIN's source", self._pins.read)
             if pin is not None:
                 return pin.secret, pin.source
         if named is None and token.protected_authentication_path:
@@ -204,68 +233,31 @@ class TokenLogin:
                 tries=token.tries,
             )
 
-    def _send(self, token: Token, secret: Secret | ProtectedAuthentication, source: PinSource) -> TokenSession:
-        """Everything between taking the token's lock and giving it back."""
-        record = PinRecord(self._directory, TokenName(token.label, token.serial, token.manufacturer, token.model))
-        attended = source.kind == "prompt"
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(record.locked(self._deadline))
-            except PinNotUsableError as error:
-                if not attended:
-                    raise _not_sent(error, source) from error
-                log.debug("%s: the login is not guarded against others", error.message)
-            if not attended and (entry := record.find(source)):
-                raise _refused_before(token, entry)
-            # Others may have logged in while we waited, or while somebody typed.
-            token.refresh()
-            self._check_state(token)
-            if self._deadline.remaining() <= 0:  # nobody waits for this login any more
-                raise DeadlineError(f"no time is left for the login of token {token}", hint="allow more with --timeout")
-            if attended:
-                return token.open(secret)
-            return _send_recorded(token, secret, source, record)
+    def _attempt_with(self, secret: Secret | ProtectedAuthentication, source: PinSource) -> Attempt:
+        def attempt(token: Token, send: Callable[[], T], asked: Callable[[], bool]) -> T:
+            before: list[Tries] = []
+
+            def ready() -> None:
+                # Others may have logged in while we waited, or while somebody typed.
+                token.refresh()
+                self._check_state(token)
+                before.append(token.tries)
+                if secret is PROTECTED:
+                    self._interaction.remind(printable(f"Use the token's PIN pad: token {token} asks for its PIN."))
+
+            def judge(error: SignerError) -> Verdict:
+                if not asked():
+                    return "unasked"
+                with suppress(SignerError):
+                    token.refresh()
+                return verdict(error, tries_lost=_RANK[token.tries] > _RANK[before[0]])
+
+            guard = PinGuard(self._directory, _target(token), source, self._deadline)
+            return guard.attempt(send, judge, ready=ready)
+
+        return attempt
 
 
-def _send_recorded(
-    token: Token, secret: Secret | ProtectedAuthentication, source: PinSource, record: PinRecord
-) -> TokenSession:
-    try:
-        record.write(source, "trying")
-    except PinNotUsableError as error:
-        raise _not_sent(error, source) from error
-    before = token.tries
-    try:
-        session = token.open(secret)
-    except SignerError as error:
-        with suppress(SignerError):
-            token.refresh()
-        judged = verdict(error, tries_lost=_RANK[token.tries] > _RANK[before])
-        log.debug("login: the answer says of the PIN from %s: %s", source, judged)
-        # What cannot be written now leaves "trying", which counts as much.
-        with suppress(PinNotUsableError):
-            record.write(source, None if judged == "unasked" else judged)
-        if judged != "unasked":
-            error.hint = printable(f"correct {source}; the PIN is not sent again {_until(token, source)}")
-        raise
-    with suppress(PinNotUsableError):
-        record.write(source, None)
-    return session
-
-
-def _until(token: Token, source: PinSource) -> str:
-    changed = "until the file changes, or " if source.version else ""
-    return f"{changed}until you run `rolekey pin forget '{token.uri()}'`"
-
-
-def _refused_before(token: Token, entry: Entry) -> PinIncorrectError:
-    said = "was refused" if entry.state == "refused" else "may have been refused (the answer is not known)"
-    return PinIncorrectError(
-        f"the PIN from {entry.source} {said} by token {token} at {entry.at} and has not changed: it is not sent again",
-        hint=f"correct it; it is not sent {_until(token, entry.source)}",
-        tries=token.tries,
-    )
-
-
-def _not_sent(error: PinNotUsableError, source: PinSource) -> PinNotUsableError:
-    return PinNotUsableError(f"the PIN from {source} is not sent: {error.message}", hint=error.hint)
+def _target(token: Token) -> PinTarget:
+    name = TokenName(token.label, token.serial, token.manufacturer, token.model)
+    return PinTarget(name, f"token {token}", token.uri(), lambda: token.tries)

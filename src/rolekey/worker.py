@@ -2,7 +2,7 @@
 
 A module that hangs, crashes, writes to stdout or cannot be forked takes nothing down with it: the child is started by
 exec, killed when it does not answer in time, and started again for the next identity. The PIN travels over its pipe
-only.
+only: from a descriptor or a variable, which are the parent's, it is read there, once.
 
 The parent sends pickles, which the child trusts; the child, in which other people's code runs, answers in JSON.
 """
@@ -12,28 +12,29 @@ import contextlib
 import json
 import os
 import pickle
-import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any, BinaryIO
 
-from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rolekey import errors
+from rolekey.certificates import load_certificate
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import RolekeyError, TokenOperationError
 from rolekey.identity import SigningIdentity, open_identity
 from rolekey.interaction import Interaction
+from rolekey.pin_source import PinSource
+from rolekey.pins import KeptPin, Pin, PinReader
 from rolekey.secret import Secret
 from rolekey.signers.base import HashName
+from rolekey.worker_pipe import dump, dump_error, load_error, read, write
 
-MAX_FRAME = 1 << 24
-_LENGTH = struct.Struct(">I")
+# Sources that are the parent's, and can be read once.
+KEPT = ("fd", "env")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -48,6 +49,8 @@ class Worker:
         self._interaction = interaction
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
+        self._kept_pins: dict[PinSource, KeptPin] = {}
+        self._kept: KeptPin | None = None
 
     def open_identity(self, settings: Settings, deadline: Deadline) -> SigningIdentity:
         """identity.open_identity() in the child; an identity that was open there is closed.
@@ -59,9 +62,11 @@ class Worker:
         Raises:
             RolekeyError: as identity.open_identity(), with the same classes; TokenOperationError where the child ended.
         """
-        answer = self._request(deadline, "open", settings)
+        with self._lock:
+            self._kept = self._keep_pin(settings.pin_source)
+            answer = self._request(deadline, "open", settings)
         certificate, *chain = (
-            x509.load_der_x509_certificate(base64.b64decode(text)) for text in (answer["certificate"], *answer["chain"])
+            load_certificate(base64.b64decode(text)) for text in (answer["certificate"], *answer["chain"])
         )
         return SigningIdentity(certificate, tuple(chain), _RemoteSigner(self, deadline))
 
@@ -87,12 +92,20 @@ class Worker:
                 with contextlib.suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]  # both are pipes
 
+    def _keep_pin(self, source: PinSource | None) -> KeptPin | None:
+        if source is None or source.kind not in KEPT:
+            return None
+        if source not in self._kept_pins:
+            self.close()  # a child that was started before has the variable in its environment
+            self._kept_pins[source] = KeptPin(PinReader(source), source)
+        return self._kept_pins[source]
+
     def _request(self, deadline: Deadline, operation: str, *arguments: object) -> Mapping[str, Any]:
         with self._lock:
             if self._process is None:
                 self._process = _start()
             process = self._process
-            request = _dump((operation, deadline.remaining(), *arguments))
+            request = dump((operation, deadline.remaining(), *arguments))
             try:
                 answer = deadline.run("the token's process", lambda: self._exchange(process, request))
             except (errors.DeadlineError, OSError, EOFError, ValueError) as error:
@@ -108,21 +121,31 @@ class Worker:
                     hint="the PKCS#11 module has probably crashed; the next attempt starts it anew",
                 ) from error
         if "error" in answer:
-            raise _load_error(answer["error"])
+            raise load_error(answer["error"])
         return answer
 
     def _exchange(self, process: subprocess.Popen[bytes], request: bytes) -> Mapping[str, Any]:
         assert process.stdin is not None  # noqa: S101 - for the type
         assert process.stdout is not None  # noqa: S101 - for the type
-        _write(process.stdin, request)
+        write(process.stdin, request)
         while True:
-            answer: Mapping[str, Any] = json.loads(_read(process.stdout))
+            answer: Mapping[str, Any] = json.loads(read(process.stdout))
             if "ask" in answer:
-                _write(process.stdin, _dump(self._interaction.ask(str(answer["ask"]))))
+                write(process.stdin, dump(self._interaction.ask(str(answer["ask"]))))
+            elif "read_pin" in answer:
+                write(process.stdin, dump(self._read_pin()))
+            elif "pin_usable" in answer and self._kept is not None:
+                self._kept.note(usable=answer["pin_usable"] is True)
             elif "remind" in answer:
                 self._interaction.remind(str(answer["remind"]))
             else:
                 return answer
+
+    def _read_pin(self) -> Pin | dict[str, Any] | None:
+        try:
+            return self._kept.read() if self._kept is not None else None
+        except RolekeyError as error:
+            return dump_error(error)
 
 
 class _RemoteSigner:
@@ -153,58 +176,6 @@ def _ending(code: int | None) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-class _SecretPickler(pickle.Pickler):
-    """A Secret refuses to be pickled; the pipe to our own child is the one exception."""
-
-    def reducer_override(self, obj: object) -> Any:
-        return (Secret, (obj.reveal(),)) if isinstance(obj, Secret) else NotImplemented
-
-
-def _dump(value: object) -> bytes:
-    buffer = BytesIO()
-    _SecretPickler(buffer).dump(value)
-    return buffer.getvalue()
-
-
-def _write(pipe: Any, data: bytes) -> None:
-    frame = memoryview(_LENGTH.pack(len(data)) + data)
-    while frame:
-        frame = frame[pipe.write(frame) :]
-    pipe.flush()
-
-
-def _read(pipe: Any) -> bytes:
-    (length,) = _LENGTH.unpack(_read_exactly(pipe, _LENGTH.size))
-    if length > MAX_FRAME:
-        raise ValueError("a frame that is too large")
-    return _read_exactly(pipe, length)
-
-
-def _read_exactly(pipe: Any, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        piece = pipe.read(length - len(data))
-        if not piece:
-            raise EOFError
-        data += piece
-    return bytes(data)
-
-
-def _dump_error(error: RolekeyError) -> dict[str, Any]:
-    fields = {name: getattr(error, name) for name in ("tries", "candidates") if hasattr(error, name)}
-    return {"class": type(error).__name__, "message": error.message, "hint": error.hint, "fields": fields}
-
-
-def _load_error(document: Mapping[str, Any]) -> RolekeyError:
-    kind = getattr(errors, str(document["class"]), None)
-    if not (isinstance(kind, type) and issubclass(kind, RolekeyError)):
-        kind = TokenOperationError
-    fields = dict(document["fields"])
-    if "candidates" in fields:
-        fields["candidates"] = tuple(map(str, fields["candidates"]))
-    return kind(str(document["message"]), hint=str(document["hint"]), **fields)
-
-
 class _ParentInteraction:
     """Asks the parent."""
 
@@ -213,12 +184,30 @@ class _ParentInteraction:
         self._writer = writer
 
     def ask(self, question: str) -> Secret | None:
-        _write(self._writer, json.dumps({"ask": question}).encode())
-        answer: Secret | None = pickle.loads(_read(self._reader))  # noqa: S301 - from our parent
+        write(self._writer, json.dumps({"ask": question}).encode())
+        answer: Secret | None = pickle.loads(read(self._reader))  # noqa: S301 - from our parent
         return answer
 
     def remind(self, text: str) -> None:
-        _write(self._writer, json.dumps({"remind": text}).encode())
+        write(self._writer, json.dumps({"remind": text}).encode())
+
+
+class _ParentPins:
+    """The PIN that the parent keeps."""
+
+    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def read(self) -> Pin | None:
+        write(self._writer, json.dumps({"read_pin": True}).encode())
+        answer: Pin | dict[str, Any] | None = pickle.loads(read(self._reader))  # noqa: S301 - from our parent
+        if isinstance(answer, dict):
+            raise load_error(answer)
+        return answer
+
+    def note(self, *, usable: bool) -> None:
+        write(self._writer, json.dumps({"pin_usable": usable}).encode())
 
 
 class _Child:
@@ -233,14 +222,14 @@ class _Child:
         """Answer requests until the parent is gone."""
         while True:
             try:
-                request = pickle.loads(_read(self._reader))  # noqa: S301 - from our parent
+                request = pickle.loads(read(self._reader))  # noqa: S301 - from our parent
             except EOFError:
                 return
             try:
                 answer = self._answer(*request)
             except RolekeyError as error:
-                answer = {"error": _dump_error(error)}
-            _write(self._writer, json.dumps(answer).encode())
+                answer = {"error": dump_error(error)}
+            write(self._writer, json.dumps(answer).encode())
 
     def _answer(self, operation: str, seconds: float, *arguments: Any) -> dict[str, Any]:
         if operation == "open":
@@ -254,7 +243,11 @@ class _Child:
 
     def _open(self, settings: Settings, deadline: Deadline) -> dict[str, Any]:
         self._close()
-        self._identity = open_identity(settings, _ParentInteraction(self._reader, self._writer), deadline)
+        source = settings.pin_source
+        keeps = source is not None and source.kind in KEPT
+        pins = _ParentPins(self._reader, self._writer) if keeps else None
+        person = _ParentInteraction(self._reader, self._writer)
+        self._identity = open_identity(settings, person, deadline, pins=pins)
         certificates = (self._identity.certificate, *self._identity.chain)
         first, *rest = (base64.b64encode(c.public_bytes(Encoding.DER)).decode() for c in certificates)
         return {"certificate": first, "chain": rest}

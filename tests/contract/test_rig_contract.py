@@ -12,6 +12,7 @@ from support.card_rig import card_in_reader, find_opensc, find_ykcs11
 from support.contract_child import ContractChild, contract_child
 from support.p11_kit_rig import find_p11_kit, running_p11_kit_server
 from support.rig_token import RigToken
+from support.tpm2_pkcs11_rig import tpm2_pkcs11_token
 
 # rig -> the keys that its module can have
 KEYS = {
@@ -20,6 +21,7 @@ KEYS = {
     "nss": ("rsa-2048", "p-256", "p-384", "p-521"),
     "p11-kit": ("rsa-2048", "p-256", "p-384", "p-521", "always-auth"),
     "opencryptoki": ("rsa-2048",),
+    "tpm2-pkcs11": ("rsa-2048", "p-256", "p-384"),
 }
 # What a rig needs besides itself.
 NEEDS = {"opensc": ("virtual-card",), "ykcs11": ("virtual-card",), "p11-kit": ("softhsm",)}
@@ -43,6 +45,8 @@ def token(request, rig, tmp_path_factory) -> Iterator[RigToken]:
             found = stack.enter_context(server).token(find_p11_kit())
         elif rig == "nss":
             found = request.getfixturevalue("nss_token")
+        elif rig == "tpm2-pkcs11":
+            found, _ = stack.enter_context(tpm2_pkcs11_token(directory))
         else:
             found = stack.enter_context(opencryptoki_rig.opencryptoki_token(directory))
         yield found

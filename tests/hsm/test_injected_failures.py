@@ -14,6 +14,7 @@ import pytest
 
 from rolekey import errors
 from rolekey.cli.main import EXIT_CODES, exit_code
+from support.pkcs11_shim import CKU_CONTEXT_SPECIFIC
 from support.process import rolekey
 
 pytestmark = pytest.mark.rig("softhsm", "shim")
@@ -95,8 +96,8 @@ def inject(provisioned_token, pkcs11_shim, tmp_path_factory):
     words = [sys.executable, "-m", "support.injection", *map(str, (shimmed.module, shimmed.wrapped, shimmed.directory))]
     with subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
 
-        def inject(function, code):
-            child.stdin.write(json.dumps([function, code, provisioned_token.uri("p-256")]) + "\n")
+        def inject(function, code, detail=None, label="p-256"):
+            child.stdin.write(json.dumps([function, code, detail, provisioned_token.uri(label)]) + "\n")
             child.stdin.flush()
             return json.loads(child.stdout.readline())
 
@@ -118,6 +119,31 @@ def test_every_return_code(inject, function):
     # An accepted PIN is sent once more after a recovery; one of which that is not known never.
     allowed = 1 if function == "C_Login" else 2
     assert max(tries.values()) <= allowed
+
+
+# What is tried again after these is the whole: the token was away, and nobody looked at the PIN.
+RECOVERED = {
+    *("DEVICE_ERROR", "DEVICE_REMOVED", "OPERATION_ACTIVE", "SESSION_CLOSED", "SESSION_HANDLE_INVALID"),
+    "TOKEN_NOT_PRESENT",
+}
+
+
+@pytest.mark.parametrize("function", ["C_SignInit", "C_Login", "C_Sign"])
+def test_every_return_code_around_a_context_login(inject, function):
+    """With a key that wants the PIN at each signature each code has the class and name that it has with others.
+
+    After an answer to the context login that does not clear the PIN, nothing is sent again.
+    """
+    default, others = EXPECTED[function]
+    found, tries = {}, {}
+    for name, code in CODES.items():
+        result = inject(function, code, CKU_CONTEXT_SPECIFIC if function == "C_Login" else None, "always-auth")
+        found[name], tries[name] = result["class"], result["logins"]
+        assert name in result["text"] or f"0x{code:08X}" in result["text"], result
+    assert found == {name: others.get(name, default) for name in CODES}
+    if function == "C_Login":
+        assert tries == {name: 4 if name in RECOVERED else 2 for name in CODES}
+    assert max(tries.values()) <= 4
 
 
 def test_the_table_speaks_of_real_classes():

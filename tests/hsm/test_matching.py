@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from support.emulator import running_emulator
+from support.null_parameters import with_null_parameters
 from support.pkcs11_spy import PKCS11Calls
 from support.pki import make_root
 from support.process import rolekey
@@ -131,6 +132,21 @@ def test_two_tokens_and_nothing_to_tell_them_apart(token, fetch):
     results = [fetch("--private-key", uri + query, *certificate)[0] for uri in uris]
     assert sorted(result.code for result in results) == [0, 4]
     assert any("user PIN" in result.stderr for result in results)
+
+
+def test_null_parameters_in_the_token(token, tmp_path):
+    """A certificate with a NULL beside ecdsa-with-SHA256 is found in a token and sent as its issuer signed it."""
+    certificate = x509.load_pem_x509_certificate(token.certificate("p-256").read_bytes())
+    issuer = make_root(subject=certificate.issuer)
+    pkcs11_tool(token, "--delete-object", "--type", "cert", "--label", "p-256")
+    der = tmp_path / "leaf.der"
+    der.write_bytes(with_null_parameters(certificate, issuer.key))
+    pkcs11_tool(token, "--write-object", str(der), "--type", "cert", "--label", "p-256", "--id", "77")
+    trust_anchor, _ = issuer.write(tmp_path, "issuer")
+    with running_emulator(trust_anchor) as emulator:
+        arguments = ("--pkcs11-lib", str(token.module), "--private-key", token.uri("p-256"))
+        outcome = rolekey("credential-process", *emulator.arguments, *arguments, environment=token.environment)
+        assert outcome.credentials["SessionToken"]
 
 
 def test_intermediates_from_the_token(token, emulator, tmp_path):

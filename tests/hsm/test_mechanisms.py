@@ -1,5 +1,7 @@
 """Which mechanism signs, what a token without a usable one gets, and threads."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -17,6 +19,7 @@ from rolekey.tokens.keys import OpenKey
 from rolekey.tokens.modules import load_module
 from rolekey.tokens.token import Token
 from support.pkcs11_spy import PKCS11Calls
+from support.pki import make_root
 from support.process import rolekey
 
 pytestmark = pytest.mark.rig("softhsm")
@@ -68,9 +71,9 @@ def test_what_the_token_lists_decides(provisioned_token, session, monkeypatch, l
     monkeypatch.setattr(Token, "mechanisms", lambda _self: frozenset(listed))
     sign = type(key).sign
 
-    def spied(self, data, mechanism, pin):
+    def spied(self, data, mechanism):
         used.append(mechanism)
-        return sign(self, data, mechanism, pin)
+        return sign(self, data, mechanism)
 
     monkeypatch.setattr(type(key), "sign", spied)
     signature = signer_of(key, session).sign(b"message")
@@ -84,9 +87,7 @@ def test_a_token_that_hashes_itself(session, monkeypatch, label, listed, hashed)
     given = []
     key = key_of(session, label)
     monkeypatch.setattr(Token, "mechanisms", lambda _self: frozenset(listed))
-    monkeypatch.setattr(
-        type(key), "sign", lambda _self, data, mechanism, _pin: given.append((data, mechanism)) or b"12"
-    )
+    monkeypatch.setattr(type(key), "sign", lambda _self, data, mechanism: given.append((data, mechanism)) or b"12")
     signer_of(key, session).sign(b"message")
     assert given == [(b"message", hashed.removeprefix("CKM_"))]
 
@@ -96,6 +97,62 @@ def test_a_token_without_a_usable_mechanism(session, monkeypatch):
     monkeypatch.setattr(Token, "mechanisms", lambda _self: frozenset({"RSA_PKCS_PSS"}))
     with pytest.raises(UnsupportedKeyError, match="CKM_SHA256_RSA_PKCS nor CKM_RSA_PKCS"):
         signer_of(key_of(session, "rsa-2048"), session).sign(b"message")
+
+
+# --- ML-DSA, with which no token signs here yet ---
+
+CKM_ML_DSA = 0x1D
+ARGUMENTS = (
+    *("credential-process", "--endpoint", "http://127.0.0.1:1"),
+    *("--trust-anchor-arn", "arn:aws:rolesanywhere:us-east-1:000000000000:trust-anchor/a"),
+    *("--profile-arn", "arn:aws:rolesanywhere:us-east-1:000000000000:profile/p"),
+    *("--role-arn", "arn:aws:iam::000000000000:role/r"),
+)
+
+
+@pytest.fixture
+def shimmed(pkcs11_shim, provisioned_token, tmp_path):
+    """A token that lists CKM_ML_DSA beside the others."""
+    shimmed = pkcs11_shim.over(provisioned_token.module, tmp_path / "shim")
+    shimmed.rule("C_GetMechanismList", add_mechanism=CKM_ML_DSA)
+    return shimmed
+
+
+def run_shimmed(shimmed, *more, **environment):
+    words = (*ARGUMENTS, "--pkcs11-lib", str(shimmed.module), *more)
+    return rolekey(*words, environment=shimmed.environment | environment)
+
+
+@pytest.mark.rig("shim")
+@pytest.mark.parametrize("label", ["rsa-2048", "p-256", "p-384", "always-auth"])
+def test_a_token_that_lists_ml_dsa(shimmed, provisioned_token, label):
+    """Its RSA and EC keys sign as ever."""
+    run_shimmed(shimmed, "--private-key", provisioned_token.uri(label)).failed(6, "Connection refused")
+    assert shimmed.calls["C_GetMechanismList"] > 0
+    assert shimmed.signatures == 1
+
+
+@pytest.mark.rig("shim")
+@pytest.mark.parametrize("place", ["file", "token"])
+@pytest.mark.parametrize("key", ["p-256", "nobody", None])
+def test_an_ml_dsa_certificate_with_a_key_in_a_token(shimmed, provisioned_token, tmp_path, place, key):
+    """A certificate for an ML-DSA key is refused before a PIN is sent, whatever key is named beside it."""
+    token = provisioned_token.copy(tmp_path / "second")
+    issued = make_root().issue("mldsa65", "an ML-DSA key")
+    certificate, _ = issued.write(tmp_path, "mldsa")
+    if place == "token":
+        (tmp_path / "mldsa.der").write_bytes(issued.der)
+        write = ["pkcs11-tool", "--module", str(token.module), "--login", "--pin", token.user_pin, "--type", "cert"]
+        write += ["--write-object", str(tmp_path / "mldsa.der"), "--label", "mldsa", "--id", "77"]
+        environment = {"PATH": "/usr/bin:/bin", **token.environment}
+        subprocess.run(write, env=environment, check=True, capture_output=True)
+    pin = f"?pin-source=file:{token.pin_file}"
+    uri = token.uri(key) if key else f"pkcs11:token={token.label}{pin}"
+    named = f"pkcs11:token={token.label};object=mldsa" if place == "token" else str(certificate)
+    outcome = run_shimmed(shimmed, "--certificate", named, "--private-key", uri, **token.environment)
+    outcome.failed(3, "CN=an ML-DSA key", "has an ML-DSA key", "cannot sign in a token", "RSA or EC")
+    assert shimmed.calls["C_OpenSession"] > 0
+    assert shimmed.logins == {}
 
 
 @pytest.mark.rig("pkcs11-spy")
@@ -143,6 +200,19 @@ def test_threads_sign_at_once(provisioned_token):
         thread.join()
     assert failures == []
     assert len(signatures) > 100
+
+
+@pytest.mark.parametrize("first", ["rolekey", "rolekey.tokens.library", "rolekey.tokens.token"])
+def test_a_program_that_ends(provisioned_token, first):
+    """A program that ends with its module loaded says nothing, whatever it imported first."""
+    code = (
+        f"import {first}\n"
+        "from rolekey.tokens.modules import load_module\n"
+        f"tokens = list(load_module({str(provisioned_token.module)!r}).tokens())\n"
+        "assert len(tokens) == 2\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_one_module_however_it_is_named(provisioned_token, tmp_path):

@@ -19,6 +19,7 @@ from rolekey.deadline import Deadline
 from rolekey.errors import PinIncorrectError
 from rolekey.interaction import NoInteraction
 from rolekey.options import Options
+from rolekey.pins import PinReader
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.token_login import AcceptedPin, TokenLogin
@@ -119,8 +120,9 @@ def test_ten_runs_in_a_row(form, spied, provisioned_token, pin_file, tmp_path):
 
 
 def test_ten_runs_at_once(spied, pin_file):
-    """So do ten that start at once."""
-    words = [spied.arguments("--pin-source", f"file:{pin_file}", role=ROLES[number % 2]) for number in range(10)]
+    """So do ten that start at once, and do not learn from one another through the cache."""
+    more = ("--pin-source", f"file:{pin_file}", "--no-cache", "--timeout", "50")
+    words = [spied.arguments(*more, role=ROLES[number % 2]) for number in range(10)]
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "rolekey", *line],
@@ -209,17 +211,50 @@ def test_another_source(spied, provisioned_token, pin_file, tmp_path):
     went_through(spied.run("--pin-source", f"file:{provisioned_token.pin_file}"))
 
 
-@pytest.mark.parametrize("place", ["/dev/null", "a file", "foreign"])
-def test_no_record_no_try(place, spied, provisioned_token, tmp_path):
-    """Where no record can be kept a PIN that nobody types is not sent, not even a right one."""
+def state_home(place, tmp_path):
+    """A state directory that cannot be used."""
     (tmp_path / "file").touch()
     if place == "foreign":
         (tmp_path / "foreign" / "rolekey").mkdir(parents=True)
         (tmp_path / "foreign" / "rolekey").chmod(0o777)
-    state = {"XDG_STATE_HOME": place if place.startswith("/") else str(tmp_path / place.removeprefix("a "))}
-    outcome = spied.run("--pin-source", f"file:{provisioned_token.pin_file}", environment=state)
+    return {"XDG_STATE_HOME": place if place.startswith("/") else str(tmp_path / place.removeprefix("a "))}
+
+
+@pytest.mark.parametrize(
+    ("place", "runtime"),
+    [
+        ("/dev/null", {"XDG_RUNTIME_DIR": "/dev/null"}),
+        ("a file", {"XDG_RUNTIME_DIR": "relative"}),
+        ("a file", {"XDG_RUNTIME_DIR": "/nowhere"}),
+        ("foreign", {}),
+    ],
+)
+def test_no_record_no_try(place, runtime, spied, provisioned_token, tmp_path):
+    """Where no record can be kept a PIN that nobody types is not sent, not even a right one.
+
+    A state directory that others can write to is not replaced by another place.
+    """
+    pin = f"file:{provisioned_token.pin_file}"
+    outcome = spied.run("--pin-source", pin, environment=state_home(place, tmp_path) | runtime)
     outcome.failed(4, "is not sent: no record of refused PINs can be kept", "XDG_STATE_HOME")
     assert spied.logins == 0
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "a file"])
+def test_record_in_the_runtime_directory(place, spied, provisioned_token, pin_file, tmp_path):
+    """Where only the runtime directory can be written the record is there: a wrong PIN is one try, a right one works.
+
+    What was noted there counts when the state directory can be written again.
+    """
+    state = state_home(place, tmp_path)
+    for environment in (state, state, {}):
+        spied.run("--pin-source", f"file:{pin_file}", environment=environment).failed(4)
+    assert spied.logins == 1
+    assert rolekey("pin", "list", environment=state).stdout.count("refused") == 1
+    pin_file.write_text(provisioned_token.user_pin)
+    went_through(spied.run("--pin-source", f"file:{pin_file}", environment=state))
+    assert rolekey("pin", "list", environment=state).stdout == ""
+    assert spied.logins == 2
 
 
 # --- what the token says, made up by the shim ---
@@ -516,7 +551,7 @@ def accepted_pin(provisioned_token, pin_file):
     opened = login.open(token, "any")
     opened.session.close()
     assert opened.accepted is not None
-    assert opened.pin == Secret(provisioned_token.user_pin)
+    assert opened.accepted.secret == Secret(provisioned_token.user_pin)
     return token, opened.accepted
 
 
@@ -529,17 +564,25 @@ def test_accepted_pin_serves_again(provisioned_token, pin_file):
             assert session.private_keys()
 
 
-def test_accepted_pin_that_is_refused(provisioned_token, pin_file):
-    """Once it is refused it is not sent any more."""
-    token, _ = accepted_pin(provisioned_token, pin_file)
-    sent = []
+class RefusingToken:
+    """A token that refuses every PIN, and counts them."""
 
-    def send(found):
-        sent.append(found)
+    tries = "low"
+
+    def __init__(self):
+        self.sent = 0
+
+    def open(self, _pin):
+        self.sent += 1
         raise PinIncorrectError("refused", hint="none")
 
-    accepted = AcceptedPin(Secret("1234"), send)
+
+def test_accepted_pin_that_is_refused():
+    """Once it is refused it is not sent any more."""
+    token = RefusingToken()
+    accepted = AcceptedPin(Secret("1234"), lambda _token, send, _asked: send(), PinReader(None))
     for words in ("refused", "not sent any more"):
+        assert accepted.usable == (words == "refused")
         with pytest.raises(PinIncorrectError, match=words):
             accepted.open(token)
-    assert sent == [token]
+    assert token.sent == 1

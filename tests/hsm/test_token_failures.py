@@ -75,6 +75,24 @@ def test_module_path_in_the_uri(provisioned_token):
     rolekey("credential-process", *ARGUMENTS, *endpoint, "--private-key", missing).failed(3, "/nonexistent.so")
 
 
+@pytest.mark.parametrize("by", ["--pkcs11-lib", "module-path", "PKCS11_MODULE_PATH"])
+def test_module_directory(provisioned_token, by):
+    """RFC 7512: a module-path may be a directory, in which module-name says which; without one the error says so."""
+    directory = provisioned_token.module.parent
+    uri = provisioned_token.uri("p-256") + (f"&module-path={directory}" if by == "module-path" else "")
+    more = ("--endpoint", "http://127.0.0.1:1", *(("--pkcs11-lib", str(directory)) if by == "--pkcs11-lib" else ()))
+    environment = {"PKCS11_MODULE_PATH": str(directory)} if by == "PKCS11_MODULE_PATH" else {}
+
+    def run(uri):
+        return rolekey("credential-process", *ARGUMENTS, *more, "--private-key", uri, environment=environment)
+
+    run(uri).failed(3, f"{directory} is a directory, not a PKCS#11 module", "module-name=NAME")
+    if by != "PKCS11_MODULE_PATH":
+        run(f"{uri}&module-name=softhsm2").failed(6, "Connection refused")
+        run(f"{uri}&module-name=SoftHSM2").failed(6, "Connection refused")
+        run(f"{uri}&module-name=other").failed(3, f"no PKCS#11 module in {directory} is called other", "--pkcs11-lib")
+
+
 def test_wrong_pin(run, provisioned_token, pkcs11_spy, tmp_path):
     """A wrong PIN is sent once and ends the run with exit 4; no signature is made."""
     log = tmp_path / "spy.log"

@@ -10,15 +10,27 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from rolekey.config import resolve_settings
 from rolekey.deadline import Deadline
-from rolekey.errors import AmbiguousMatchError, DeadlineError, PinIncorrectError, PinRequiredError, TokenOperationError
+from rolekey.errors import (
+    AmbiguousMatchError,
+    DeadlineError,
+    KeyNotFoundError,
+    PinIncorrectError,
+    PinRequiredError,
+    TokenOperationError,
+)
 from rolekey.interaction import NoInteraction
 from rolekey.options import Options
 from rolekey.secret import Secret
 from rolekey.sigv4_x509 import verify_signature
 from rolekey.worker import Worker
+from support.null_parameters import with_null_parameters
+from support.pkcs11_shim import CKU_CONTEXT_SPECIFIC, CKU_USER, LOGIN_REQUIRED
+from support.pki import make_root
+from support.process import rolekey
 
 pytestmark = pytest.mark.rig("softhsm")
 ARNS = {
@@ -56,6 +68,21 @@ def test_signatures(worker, settings, provisioned_token, label):
         assert identity.certificate == expected
         for number in range(3):
             check_signature(identity, f"message {number}")
+
+
+def test_null_parameters_come_back_as_they_are(worker, settings, tmp_path):
+    """Certificates with a NULL beside ecdsa-with-SHA256 come back from the child byte for byte, and the key signs."""
+    root = make_root()
+    issuer = root.issue_authority()
+    leaf = issuer.issue()
+    certificate, private_key = leaf.write(tmp_path, "leaf")
+    originals = [with_null_parameters(each.certificate, by.key) for each, by in ((leaf, issuer), (issuer, root))]
+    certificate.write_bytes(originals[0])
+    (tmp_path / "issuer.der").write_bytes(originals[1])
+    options = {"certificate": str(certificate), "intermediates": str(tmp_path / "issuer.der")}
+    with worker.open_identity(settings(str(private_key), **options), Deadline(30)) as identity:
+        assert [c.public_bytes(Encoding.DER) for c in (identity.certificate, *identity.chain)] == originals
+        check_signature(identity)
 
 
 def test_one_child_for_many_identities(worker, settings, provisioned_token):
@@ -148,6 +175,14 @@ def test_a_child_that_was_killed(worker, settings, provisioned_token):
         check_signature(again)
 
 
+def is_alive(pid):
+    """Whether a process runs; one that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def test_the_child_ends_with_its_parent(provisioned_token):
     """A parent that is killed leaves no child behind."""
     uri = provisioned_token.uri("p-256")
@@ -166,13 +201,13 @@ def test_the_child_ends_with_its_parent(provisioned_token):
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         child = int(parent.stdout.readline())
-        assert Path(f"/proc/{child}").exists()
+        assert is_alive(child)
         parent.kill()
     for _ in range(100):
-        if not Path(f"/proc/{child}").exists():
+        if not is_alive(child):
             break
         time.sleep(0.1)
-    assert not Path(f"/proc/{child}").exists()
+    assert not is_alive(child)
 
 
 def _sign_in_forked_child(worker, settings):
@@ -195,6 +230,160 @@ def test_after_a_fork(settings, provisioned_token):
             check_signature(identity, "after the fork")
     finally:
         worker.close()
+
+
+# --- sources that are the parent's ---
+
+
+@pytest.fixture(params=["fd", "env"])
+def source(request, monkeypatch):
+    """Puts a PIN into a pipe or a variable; gives what --pin-source calls it."""
+    readers = []
+
+    def source(pin):
+        if request.param == "env":
+            monkeypatch.setenv("ROLEKEY_TEST_PIN", pin)
+            return "env:ROLEKEY_TEST_PIN"
+        reading, writing = os.pipe()
+        readers.append(reading)
+        os.write(writing, pin.encode())
+        os.close(writing)
+        return f"fd:{reading}"
+
+    yield source
+    for reading in readers:
+        os.close(reading)
+
+
+@pytest.fixture
+def shimmed(provisioned_token, pkcs11_shim, tmp_path, monkeypatch):
+    shimmed = pkcs11_shim.over(provisioned_token.module, tmp_path / "shim")
+    for name, value in shimmed.environment.items():
+        monkeypatch.setenv(name, value)
+    return shimmed
+
+
+@pytest.fixture
+def open_with(worker, settings, provisioned_token, shimmed):
+    """Opens an identity through the shim with the PIN of a source."""
+
+    def open_with(pin_source, label="p-256"):
+        uri = provisioned_token.uri(label, with_pin=False)
+        chosen = settings(uri, pin_source=pin_source, pkcs11_lib=str(shimmed.module))
+        return worker.open_identity(chosen, Deadline(30))
+
+    return open_with
+
+
+def traces(process, pin):
+    """Where a process shows a PIN to whoever may look."""
+    places = [Path(f"/proc/{process.pid}/{name}") for name in ("cmdline", "environ")]
+    return [str(place) for place in places if pin.encode() in place.read_bytes()]
+
+
+@pytest.mark.rig("shim")
+def test_source_of_the_parent(worker, open_with, source, shimmed, provisioned_token):
+    """A descriptor or variable of the parent logs in, and again for each further identity, also after a crash."""
+    text = source(provisioned_token.user_pin)
+    for _ in range(2):
+        with open_with(text) as identity:
+            check_signature(identity)
+            assert traces(worker._process, provisioned_token.user_pin) == []
+    assert "ROLEKEY_TEST_PIN" not in os.environ
+    identity = open_with(text)
+    os.kill(worker._process.pid, signal.SIGKILL)
+    with pytest.raises(TokenOperationError, match="signal 9"):
+        identity.sign("message")
+    with open_with(text, "always-auth") as again:
+        check_signature(again)
+    assert shimmed.logins == {CKU_USER: 4, CKU_CONTEXT_SPECIFIC: 1}
+
+
+@pytest.mark.rig("shim")
+def test_child_that_was_started_before(worker, open_with, source, provisioned_token):
+    """A child that has inherited the variable is replaced by one without it."""
+    text = source(provisioned_token.user_pin)
+    with open_with(f"file:{provisioned_token.pin_file}") as identity:
+        check_signature(identity)
+    with open_with(text) as identity:
+        check_signature(identity)
+        assert traces(worker._process, provisioned_token.user_pin) == []
+
+
+@pytest.mark.rig("shim")
+def test_source_that_is_not_needed(open_with, source, shimmed, provisioned_token):
+    """The source is not read for a token that wants no login."""
+    shimmed.rule("C_GetTokenInfo", clear_flags=LOGIN_REQUIRED)
+    text = source(provisioned_token.user_pin)
+    with pytest.raises(KeyNotFoundError):
+        open_with(text)
+    if text.startswith("fd:"):
+        assert os.read(int(text.removeprefix("fd:")), 100) == provisioned_token.user_pin.encode()
+
+
+@pytest.mark.rig("shim")
+def test_source_that_gives_no_pin(open_with, shimmed):
+    """What is wrong with the source is found in the parent, and said as it is elsewhere."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.close(writing)
+    with pytest.raises(PinRequiredError, match=f"file descriptor {reading}: Bad file descriptor"):
+        open_with(f"fd:{reading}")
+    with pytest.raises(PinRequiredError, match="the variable ROLEKEY_TEST_PIN, which --pin-source names, is not set"):
+        open_with("env:ROLEKEY_TEST_PIN")
+    assert shimmed.logins == {}
+
+
+@pytest.mark.rig("shim")
+def test_refused_pin_of_the_parent(open_with, source, shimmed):
+    """A PIN that was refused is recorded under its source, and sent no more by this parent, recorded or not."""
+    text = source("0000")
+    with pytest.raises(PinIncorrectError, match="CKR_PIN_INCORRECT"):
+        open_with(text)
+    name = "the variable ROLEKEY_TEST_PIN" if text.startswith("env:") else f"file descriptor {text[3:]}"
+    assert f"  {name}  refused  " in rolekey("pin", "list").stdout
+    for _ in range(2):
+        with pytest.raises(PinRequiredError, match=f"the PIN from {name} may have been refused and is not sent again"):
+            open_with(text)
+        assert rolekey("pin", "forget", "--all").code == 0
+    assert shimmed.logins == {CKU_USER: 1}
+
+
+@pytest.mark.rig("shim")
+@pytest.mark.parametrize("login", [CKU_USER, CKU_CONTEXT_SPECIFIC])
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [({"hang": True}, DeadlineError), ({"crash": True}, TokenOperationError)],
+    ids=["hangs", "crashes"],
+)
+def test_pin_whose_answer_is_not_known(worker, settings, shimmed, source, provisioned_token, login, fault, error):
+    """A PIN after which the module hung or crashed is sent no more by this parent, though the record is lost."""
+    shimmed.rule("C_Login", only=login, **fault)
+    uri = provisioned_token.uri("always-auth", with_pin=False)
+    chosen = settings(uri, pin_source=source(provisioned_token.user_pin), pkcs11_lib=str(shimmed.module))
+    with pytest.raises(error):
+        worker.open_identity(chosen, Deadline(3)).sign("message")
+    shimmed.clear()
+    assert rolekey("pin", "forget", "--all").stdout == "forgotten: 1\n"
+    with pytest.raises(PinRequiredError, match="may have been refused"):
+        worker.open_identity(chosen, Deadline(30))
+    assert shimmed.logins == {CKU_USER: 1} | ({login: 1} if login == CKU_CONTEXT_SPECIFIC else {})
+
+
+@pytest.mark.rig("shim")
+def test_pin_that_nobody_looked_at(open_with, source, shimmed, provisioned_token):
+    """A PIN that was sent to a token which did not look at it is sent again."""
+    shimmed.rule("C_Login", result=0x30)
+    text = source(provisioned_token.user_pin)
+    with pytest.raises(TokenOperationError, match="CKR_DEVICE_ERROR"):
+        open_with(text)
+    shimmed.clear()
+    with open_with(text) as identity:
+        check_signature(identity)
+    assert shimmed.logins == {CKU_USER: 2}
+
+
+# --- modules that go wrong ---
 
 
 @pytest.mark.rig("shim")

@@ -1,8 +1,9 @@
 """No secret gets out: each kind, on each way through the program, in success and in failure.
 
-A secret of this file is a canary (support/canaries.py), which is searched for on stdout (where only an answer's
-credentials may be), stderr, the terminal, in files and their names, child processes, logs, exceptions, and what values
-show of themselves. A new feature that touches a secret adds its ways to `CASES`, and its values to `values`.
+A secret of this file is a canary (support/canaries.py), which is searched for on stdout and in the cache's entries
+(where only an answer's credentials may be), on stderr and the terminal, in files and their names, child processes,
+logs, exceptions, and what values show of themselves. A new feature that touches a secret adds its ways to `CASES`, and
+its values to `values`.
 """
 
 import base64
@@ -43,11 +44,15 @@ from support.pki import key_to_pem, make_root
 from support.proxy import ScriptedProxy
 from support.service import HANG, Script, ScriptedService, answer, session_answer, session_document
 from support.softhsm import TOKEN_LABEL, ProvisionedToken
+from support.tpm_keys import POLICY_AUTH_VALUE, UNDER_POLICY, TPMKeys, policy_field
 
 PIN = canary("pin")
 WRONG_PIN = canary("wrong-pin")
 PASSPHRASE = canary("passphrase")
 WRONG_PASSPHRASE = canary("wrong-passphrase")
+TPM_PASSWORD = canary("tpm")
+WRONG_TPM_PASSWORD = canary("wrong-tpm")
+PARENT_PASSWORD = canary("parent")
 PROXY_PASSWORD = canary("proxy")
 USER_INFO = canary("user-info")
 SECRET_ACCESS_KEY = canary("secret-access-key")
@@ -92,8 +97,12 @@ MALFORMED: dict[str, tuple[Script, int, str]] = {
     "in a redirect": ((answer(307, document(), ELSEWHERE),), 7, "HTTP status 307"),
     "cut short": ((answer(201, document(), length=100_000),), 6, "cut short"),
     "cut short in a chunk": ((CHUNKED + b"ffff\r\n" + document(),), 6, "cut short"),
-    "without chunks": ((CHUNKED + document(),), 6, "chunks are broken"),
-    "not compressed": ((answer(201, document(), {"Content-Encoding": "gzip"}),), 6, "compression is broken"),
+    "without chunks": ((CHUNKED + document(),), 6, "cut short"),
+    "not compressed": (
+        (answer(201, document(), {"Content-Encoding": "gzip"}),),
+        6,
+        "compressed, which was not asked for",
+    ),
     "in a status line": ((f"HTTP/1.1 2O1 {SESSION_TOKEN}\r\n\r\n".encode(),), 6, "does not speak HTTP"),
     "without HTTP": ((document(),), 6, "does not speak HTTP"),
     "in a header": ((b"HTTP/1.1 201 OK\r\nX-A: b\r\n" + document() + b"\r\n\r\n",), 7, "not a CreateSession answer"),
@@ -120,6 +129,8 @@ class Case:
         words: further words, for the command line only.
         typed: the answer to the question on the terminal, for the command only.
         token: whether it needs the token.
+        tpm: whether it needs the TPM.
+        has_alias: whether the cache may keep the command line; not where something in it may be a secret.
     """
 
     name: str
@@ -132,6 +143,8 @@ class Case:
     words: Sequence[str] = ()
     typed: str | None = None
     token: bool = False
+    tpm: bool = False
+    has_alias: bool = True
 
     @property
     def for_the_library(self) -> bool:
@@ -150,6 +163,7 @@ TOKEN_KEY = {
     "pkcs11_lib": "{module}",
     "certificate": "{token_certificate}",
 }
+ALWAYS_AUTHENTICATE = {"certificate": "{always_certificate}"}
 PLAIN_KEY = {"certificate": "{certificate}", "private_key": "{key}"}
 LOCKED_KEY = {"certificate": "{certificate}", "private_key": "{encrypted_key}"}
 PASSPHRASE_OPTION = {"pkcs8_password": PASSPHRASE}
@@ -159,6 +173,17 @@ def pin(name: str, code: int = 0, says: str = "", *, uri: str = "", **more: Any)
     """A case with a PIN; `uri` is the key's."""
     options = TOKEN_KEY | ({"private_key": uri} if uri else {}) | more.pop("options", {})
     return Case(f"PIN: {name}", options, code, says, token=True, **more)
+
+
+def tpm_password(name: str, code: int = 0, says: str = "", *, key: str = "file", **more: Any) -> Case:
+    """A case with a TPM key's password; `key` is one of `tpm_inputs`."""
+    options = {"private_key": f"{{tpm_{key}}}", "certificate": f"{{tpm_{key}_certificate}}", "tpm_tcti": "{tcti}"}
+    return Case(f"TPM: {name}", options | more.pop("options", {}), code, says, tpm=True, **more)
+
+
+TPM_OPTION = {"tpm_key_password": TPM_PASSWORD}
+WRONG_TPM_OPTION = {"tpm_key_password": WRONG_TPM_PASSWORD}
+PARENT_OPTION = {"tpm_parent_password_source": "file:{parent_password_file}"}
 
 
 CASES = [
@@ -220,6 +245,23 @@ CASES = [
     pin("URI as a number of seconds", 2, "--timeout", words=("--timeout", "{token_uri}?pin-value={pin}")),
     pin("URI as a boolean", 2, "neither true nor false", words=("--debug={token_uri}?pin-value={pin}",)),
     pin("URI of an unknown option", 2, "--private-kye", words=("--private-kye={token_uri}?pin-value={pin}",)),
+    # A PIN under a name that is none, which is ignored
+    *(
+        pin(
+            f"{name} beside --pin-source",
+            uri="{token_uri}?" + name + "={wrong_pin}",
+            options={"pin_source": "file:{pin_file}"},
+            has_alias=False,
+        )
+        for name in ("PIN-VALUE", "Pin-Value", "pin_value", "pin-valu", "x-pin")
+    ),
+    pin(
+        "pin-value with an encoded name",
+        2,
+        "not name=value",
+        uri="{token_uri}?pin%2Dvalue={wrong_pin}",
+        options={"pin_source": "file:{pin_file}"},
+    ),
     # A PIN where --pin-source says
     pin("--pin-source file, accepted", uri="{token_uri}", options={"pin_source": "file:{pin_file}"}),
     pin(
@@ -251,12 +293,58 @@ CASES = [
         options={"pin_source": "env:HSM_PIN"},
         environment={"HSM_PIN": PIN + "\n"},
     ),
+    # A PIN that is sent again for the signature
+    pin("at each signature, pin-value", uri="{always_uri}?pin-value={pin}", options=ALWAYS_AUTHENTICATE),
+    pin(
+        "at each signature, --pin-source env",
+        uri="{always_uri}",
+        options=ALWAYS_AUTHENTICATE | {"pin_source": "env:HSM_PIN"},
+        environment={"HSM_PIN": PIN},
+    ),
+    pin("at each signature, typed", uri="{always_uri}", options=ALWAYS_AUTHENTICATE, typed=PIN),
     pin("as --pin-source", 2, "names no source", uri="{token_uri}", options={"pin_source": PIN}),
     pin("as a kind of --pin-source", 2, "names no source", uri="{token_uri}", options={"pin_source": PIN + ":x"}),
     pin("in --pin-source's URI", 2, "pin-value", uri="{token_uri}", options={"pin_source": "file:pin-value={pin}"}),
     # A PIN on the terminal
     pin("typed, accepted", uri="{token_uri}", typed=PIN),
     pin("typed, refused", 4, "CKR_PIN_INCORRECT", uri="{token_uri}", typed=WRONG_PIN),
+    # A TPM key's password
+    tpm_password("accepted", options=TPM_OPTION),
+    tpm_password("accepted, handle", key="handle", options=TPM_OPTION),
+    tpm_password("accepted, policy", key="policy", options=TPM_OPTION),
+    tpm_password("refused", 4, "TPM_RC_AUTH_FAIL", options=WRONG_TPM_OPTION),
+    tpm_password("refused, handle", 4, "TPM_RC_AUTH_FAIL", key="handle", options=WRONG_TPM_OPTION),
+    tpm_password("refused, policy", 4, "TPM_RC_AUTH_FAIL", key="policy", options=WRONG_TPM_OPTION),
+    tpm_password("the service refuses", 7, "Untrusted signing", service="refuses", options=TPM_OPTION),
+    tpm_password("too long", 4, "longer", options={"tpm_key_password": TPM_PASSWORD * 2}),
+    tpm_password("two lines", 4, "second line", options={"tpm_key_password": TPM_PASSWORD + "\nx"}),
+    tpm_password("not needed", 3, "emptyAuth", key="open", options=TPM_OPTION),
+    tpm_password("no TPM", 3, "no TPM answers", options=TPM_OPTION | {"tpm_tcti": "swtpm:host=127.0.0.1,port=1"}),
+    tpm_password("another key's", 5, "not belong", options=TPM_OPTION | {"certificate": "{tpm_open_certificate}"}),
+    tpm_password("--pin-source file, accepted", options={"pin_source": "file:{tpm_password_file}"}),
+    tpm_password("--pin-source file, refused", 4, "AUTH_FAIL", options={"pin_source": "file:{wrong_pin_file}"}),
+    tpm_password(
+        "--pin-source env, accepted", options={"pin_source": "env:TPM_PASS"}, environment={"TPM_PASS": TPM_PASSWORD}
+    ),
+    tpm_password("parent's, accepted", key="child", options=PARENT_OPTION),
+    tpm_password(
+        "parent's, refused",
+        4,
+        "TPM_RC_BAD_AUTH",
+        key="child",
+        options={"tpm_parent_password_source": "file:{wrong_pin_file}"},
+    ),
+    tpm_password(
+        "parent's, env, accepted",
+        key="child",
+        options={"tpm_parent_password_source": "env:PARENT_PASS"},
+        environment={"PARENT_PASS": PARENT_PASSWORD},
+    ),
+    tpm_password(
+        "as --tpm-parent-password-source", 2, "names no source", options={"tpm_parent_password_source": PARENT_PASSWORD}
+    ),
+    tpm_password("typed, accepted", typed=TPM_PASSWORD),
+    tpm_password("typed, refused", 4, "TPM_RC_AUTH_FAIL", typed=WRONG_TPM_PASSWORD),
     # A passphrase
     Case("passphrase: accepted", LOCKED_KEY | PASSPHRASE_OPTION),
     Case("passphrase: the service refuses", LOCKED_KEY | PASSPHRASE_OPTION, 7, "Untrusted", "refuses"),
@@ -326,6 +414,12 @@ CASES = [
             ("AWS_ENDPOINT_URL_ROLESANYWHERE", {"endpoint": ""}, {"AWS_ENDPOINT_URL_ROLESANYWHERE": url}),
         )
     ),
+    Case(
+        "endpoint: in a variable that --endpoint overrules",
+        PLAIN_KEY,
+        environment={"AWS_ENDPOINT_URL_ROLESANYWHERE": "https://user:{user_info}@service.test"},
+        has_alias=False,
+    ),
     # Credentials in an answer
     Case("answer: good", PLAIN_KEY),
     *(
@@ -377,7 +471,11 @@ class Scene:
     @property
     def as_options(self) -> Options:
         """As a program has them."""
-        types: dict[str, Callable[[str], Any]] = {"timeout": float, "pkcs8_password": Secret}
+        types: dict[str, Callable[[str], Any]] = {
+            "timeout": float,
+            "pkcs8_password": Secret,
+            "tpm_key_password": Secret,
+        }
         return Options(**{name: types.get(name, str)(value) for name, value in self.options.items()})
 
 
@@ -393,6 +491,8 @@ def file_inputs(tmp_path_factory):
         "other_key": key_to_pem(root.key, PASSPHRASE.encode()),
         "broken_key": b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
         "wrong_pin_file": WRONG_PIN.encode(),
+        "tpm_password_file": TPM_PASSWORD.encode(),
+        "parent_password_file": PARENT_PASSWORD.encode(),
         "pin_file": PIN.encode() + b"\n",
         "two_lines": f"{PIN}\n{PIN}\n".encode(),
         "no_utf8": PIN.encode() + b"\xff",
@@ -429,6 +529,32 @@ def own_token(provisioned_token, tmp_path_factory):
     return ProvisionedToken(directory), module, environment
 
 
+@pytest.fixture(scope="module")
+def tpm_inputs(swtpm):
+    """Keys in a TPM that takes any number of wrong passwords, and the root of their certificates."""
+    swtpm.run("tpm2_dictionarylockout", "--setup-parameters", "--max-tries", "1000", "--recovery-time", "1000")
+    root = make_root()
+    keys = TPMKeys(swtpm, root)
+    parent = keys.storage_key(0x81000001, PARENT_PASSWORD)
+    policy = keys.policy_digest(("tpm2_policyauthvalue",))
+    made = {
+        "file": keys.by_openssl("EC", "group:P-256", password=TPM_PASSWORD),
+        "handle": keys.by_tools(password=TPM_PASSWORD, handle=0x81010001),
+        "policy": keys.by_tools(
+            password=TPM_PASSWORD,
+            attributes=UNDER_POLICY,
+            policy=policy,
+            fields=policy_field([(POLICY_AUTH_VALUE, b"")]),
+        ),
+        "child": keys.by_tools(parent=parent, parent_password=PARENT_PASSWORD),
+        "open": keys.by_openssl("EC", "group:P-256"),
+    }
+    (swtpm.directory / "root.pem").write_bytes(root.pem)
+    inputs = {f"tpm_{name}": key.private_key for name, key in made.items()}
+    inputs |= {f"tpm_{name}_certificate": str(key.certificate) for name, key in made.items()}
+    return inputs | {"tcti": swtpm.tcti, "tpm_root": str(swtpm.directory / "root.pem")}
+
+
 @pytest.fixture
 def world(request, case, file_inputs, tmp_path_factory):
     """What a case needs: the token only where it uses one."""
@@ -450,8 +576,13 @@ def world(request, case, file_inputs, tmp_path_factory):
             "label": TOKEN_LABEL,
             "token_uri": token.uri("p-256", with_pin=False),
             "token_certificate": str(token.certificate("p-256")),
+            "always_uri": token.uri("always-auth", with_pin=False),
+            "always_certificate": str(token.certificate("always-auth")),
             "intermediate": str(token.intermediate),
         }
+    if case.tpm:
+        inputs |= request.getfixturevalue("tpm_inputs")
+        roots.append(Path(inputs["tpm_root"]))
     directory = tmp_path_factory.mktemp("world")
     trust = directory / "roots.pem"
     trust.write_bytes(b"".join(root.read_bytes() for root in roots))
@@ -533,6 +664,7 @@ def rigs_of(case: Case) -> list[pytest.MarkDecorator]:
     """What a case runs against."""
     names = [
         *(["softhsm"] if case.token else []),
+        *(["swtpm"] if case.tpm else []),
         *(["emulator"] if case.asks_the_service and case.service == "grants" else []),
     ]
     return [pytest.mark.rig(*names)] if names else []
@@ -551,7 +683,8 @@ def each(cases: Sequence[Case]) -> Any:
 def test_the_command_keeps_its_secrets(case, debug, world, tmp_path):
     """The command writes a secret nowhere; an answer's credentials are on stdout, in their fields, and nowhere else.
 
-    It starts no process, and sets no variable for one.
+    They are in the cache, too, where its entries are, and nothing else is. It starts no process, and sets no variable
+    for one.
     """
     with scene_of(case, world) as scene:
         words = ["-m", "rolekey", "credential-process", *scene.command_line, *(["--debug"] if debug else [])]
@@ -568,14 +701,31 @@ def test_the_command_keeps_its_secrets(case, debug, world, tmp_path):
     if case.code == 0:
         printed = json.loads(stdout)
         assert (printed["SecretAccessKey"], printed["SessionToken"]) == (SECRET_ACCESS_KEY, SESSION_TOKEN)
-        for secret in (SECRET_ACCESS_KEY, SESSION_TOKEN):
-            assert stdout.count(secret.encode()) == 1
-            stdout = stdout.replace(secret.encode(), b"")
+        stdout = without_credentials(stdout)
     else:
         assert stdout == b""
+    entries = [name for name in traces.files if re.fullmatch(r"runtime_dir/rolekey/[0-9a-f]{32}\.entry", name)]
+    assert len(entries) == (case.code == 0)
+    assert bool(aliases(traces)) is (case.code == 0 and case.has_alias and not debug)
+    assert all(mode & 0o077 == 0 for name, mode in traces.modes.items() if name.startswith("runtime_dir/"))
+    promised = {f"the contents of {name}" for name in entries}
     for place, contents in (("stdout", stdout), *traces.places()):
-        assert not found_in(contents), f"{place}: {contents!r}"
+        looked_at = without_credentials(contents) if place in promised else contents
+        assert not found_in(looked_at), f"{place}: {looked_at!r}"
     assert traces.children == []
+
+
+def without_credentials(contents: bytes) -> bytes:
+    """What remains of stdout or of a cache's entry, in which the answer's credentials stand once."""
+    for secret in (SECRET_ACCESS_KEY, SESSION_TOKEN):
+        assert contents.count(secret.encode()) == 1
+        contents = contents.replace(secret.encode(), b"")
+    return contents
+
+
+def aliases(traces):
+    """The command lines that the cache knows an answer to."""
+    return [contents for name, contents in traces.files.items() if name.endswith(".alias")]
 
 
 @each([case for case in CASES if case.for_the_library])
@@ -625,6 +775,9 @@ OPTIONS = {
     "passphrase": Options(**ARNS, private_key="key.pem", pkcs8_password=Secret(PASSPHRASE)),
     "PIN of the key": Options(**ARNS, private_key=URI),
     "PIN of the certificate": Options(**ARNS, certificate=URI),
+    "TPM password": Options(
+        **ARNS, private_key="handle:81010001", certificate="a.pem", tpm_key_password=Secret(TPM_PASSWORD)
+    ),
 }
 VALUES = {
     **{f"Options: {name}": options for name, options in OPTIONS.items()},

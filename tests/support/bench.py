@@ -53,7 +53,7 @@ from support.rigs import find_spy
 from support.softhsm import ProvisionedToken
 
 DELAY = 40  # milliseconds of round-trip time that are added
-WARM_UP = 2  # runs that are not counted
+WARM_UP = 1  # run of each round that is not counted
 RIGHT, WRONG = "empty cache", "wrong PIN"
 
 
@@ -268,7 +268,7 @@ def main() -> None:
     """Measure, and report."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description="What a call costs.")
     parser.add_argument("--environments", type=Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=5, help="how often every row has its turn (5)")
+    parser.add_argument("--rounds", type=int, default=10, help="how often every row has its turn (10)")
     arguments = parser.parse_args()
     with set_up(arguments.environments) as stage:
         description = describe(stage)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from support.softhsm import ProvisionedToken
 
-FAST_RUNS, SLOW_RUNS = 20, 6  # in each round
+FAST_RUNS, SLOW_RUNS = 10, 3  # in each round
 SESSION_PROGRAM = Path(__file__).with_name("bench_iam_session.py")
 BARE, HIT, HIT_BUNDLED = "bare: python3 -c pass", "hit", "hit, script of the bundled pip"
 FILE, P256, RSA = "file P-256", "SoftHSM P-256", "SoftHSM RSA-2048"

@@ -16,6 +16,7 @@ import pickle
 import pprint
 import re
 import select
+import stat
 import subprocess
 import sys
 import traceback
@@ -106,6 +107,7 @@ class Traces:
         stdout, stderr: as bytes.
         terminal: what its terminal showed.
         files: names and contents of everything in its private directories.
+        modes: permissions of the same.
         events: the processes that it started, the files that it wrote, the variables that it set; a line for each.
     """
 
@@ -114,6 +116,7 @@ class Traces:
     stderr: bytes
     terminal: bytes
     files: Mapping[str, bytes]
+    modes: Mapping[str, int]
     events: str
 
     @property
@@ -144,6 +147,7 @@ def traces_of_process(
     """
     home, hook, report = directory / "home", directory / "hook", directory / "report"
     (home / "tmp").mkdir(parents=True)
+    (home / "runtime_dir").mkdir(mode=0o700)
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(_AUDIT)
     variables = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "PATH": os.environ["PATH"]}
@@ -152,10 +156,10 @@ def traces_of_process(
     variables |= {"PYTHONPATH": str(hook), "PYTHONDONTWRITEBYTECODE": "1", "CANARY_REPORT": str(report)}
     command = [sys.executable, *arguments]
     code, stdout, stderr, terminal = _run(command, home, variables | dict(environment), typed)
-    files = {
-        str(path.relative_to(home)): path.read_bytes() if path.is_file() else b"" for path in sorted(home.rglob("*"))
-    }
-    return Traces(code, stdout, stderr, terminal, files, report.read_text())
+    paths = {str(path.relative_to(home)): path for path in sorted(home.rglob("*"))}
+    files = {name: path.read_bytes() if path.is_file() else b"" for name, path in paths.items()}
+    modes = {name: stat.S_IMODE(path.lstat().st_mode) for name, path in paths.items()}
+    return Traces(code, stdout, stderr, terminal, files, modes, report.read_text())
 
 
 def _run(

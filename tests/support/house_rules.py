@@ -18,22 +18,27 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("vend", "keys", "doctor"),
     ("provider", "worker"),
     ("cache", "create_session"),
-    ("identity", "token_identity", "transport"),
-    ("token_login",),
+    ("cache_question", "identity", "token_identity", "tpm_identity", "transport"),
+    ("token_login", "tpm_login"),
+    ("tpm_passwords",),
     ("sigv4_x509",),
     ("signers",),
     ("tokens",),
+    ("pin_guard",),
     ("config", "pins", "pin_record"),
+    ("tpm_settings",),
     ("options",),
-    ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol"),
-    ("pin_files", "pin_source", "private_files"),
+    ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol", "tss2_key"),
+    ("tpm_handle",),
+    ("pin_files", "pin_source", "private_files", "null_parameters", "worker_pipe"),
+    ("der",),
     ("pkcs11_uri_syntax",),
     ("interaction", "schedule"),
     ("secret", "deadline"),
-    ("errors", "_version"),
+    ("errors", "_version", "cached_answer"),
 )
 # Two files that are one thing.
-PEERS = ({"identity", "token_identity"}, {"http_server", "http_protocol"})
+PEERS = ({"identity", "token_identity"}, {"identity", "tpm_identity"}, {"http_server", "http_protocol"})
 # Narrower than their place: what a server runs on knows nothing of the client, and the emulator shares no code with it.
 ONLY = {
     "http_server": {"errors", "http_protocol"},

@@ -1,9 +1,10 @@
 """One failure injected into one PKCS#11 function, many times: run as a process of its own over the fault shim.
 
-Reads cases from stdin as JSON lines ``[function, code, uri]`` and answers each with a JSON line: the class of the error
-(or "ok"), its text, and how often C_Login was called.
+Reads cases from stdin as JSON lines ``[function, code, detail, uri]`` (detail: null, or as ShimmedModule.rule's `only`)
+and answers each with a JSON line: the class of the error (or "ok"), its text, and how often C_Login was called.
 """
 
+import ctypes
 import json
 import os
 import shutil
@@ -43,7 +44,7 @@ def attempt(module: Path, uri: str) -> dict[str, Any]:
 def forget_module() -> None:
     """Finalise the module and drop it, so that the next attempt loads and initialises it."""
     for _, module in modules._registry.values():
-        module._library._call(_C_FINALIZE, None)
+        module._library.call(_C_FINALIZE, ctypes.c_void_p())
     modules._registry.clear()
 
 
@@ -52,11 +53,11 @@ def main() -> None:
     shim = ShimmedModule(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
     state = Path(os.environ["XDG_STATE_HOME"])
     for line in sys.stdin:
-        function, code, uri = json.loads(line)
+        function, code, detail, uri = json.loads(line)
         shutil.rmtree(state, ignore_errors=True)  # what one case left behind about the PIN is none of the next one's
         forget_module()
         shim.forget_calls()
-        shim.rule(function, result=code)
+        shim.rule(function, result=code, only=detail)
         result = attempt(shim.module, uri)
         shim.clear()
         result["logins"] = shim.calls["C_Login"]

@@ -6,21 +6,19 @@ tests/hsm/rigs/test_module_table.py tries every cell and compares; scripts/modul
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from support.contract_child import ContractChild, RemoteError, RemoteSigner, contract_child
+from support.page_table import PageTable
 from support.rig_token import RigToken
 from support.softhsm import ProvisionedToken
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "pkcs11.md"
 COLUMNS = ("find", "sign RSA", "sign EC", "always-authenticate", "wrong PIN", "removed and back")
+TABLE = PageTable("pkcs11.md", "module", COLUMNS)
 YES, NONE = "yes", "-"
-_BEGIN = "<!-- begin: written by scripts/module-table -->\n"
-_END = "<!-- end -->\n"
 
 
 @dataclass(frozen=True)
@@ -68,36 +66,6 @@ def try_everything(subject: Subject) -> dict[str, str]:
     with contract_child(token.environment, token.wrapper) as child:
         row["wrong PIN"] = _outcome(lambda: _try_a_wrong_pin(child, token))
     return row
-
-
-def render(rows: dict[str, dict[str, str]]) -> str:
-    """The table in Markdown.
-
-    Args:
-        rows: name of the module -> column -> word.
-    """
-    lines = [f"| module | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines += [f"| {name} | {' | '.join(row[column] for column in COLUMNS)} |" for name, row in rows.items()]
-    return "\n".join(lines) + "\n"
-
-
-def committed() -> str:
-    """The table as the page has it; empty where there is no page."""
-    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    return text.partition(_BEGIN)[2].partition(_END)[0]
-
-
-def write(table: str) -> None:
-    """Put a table into the page.
-
-    Args:
-        table: as `render` gives it.
-    """
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    assert begin, f"{PAGE} has no line {_BEGIN}"
-    assert end, f"{PAGE} has no line {_END}"
-    PAGE.write_text(before + begin + table + end + after, encoding="utf-8")
 
 
 def _outcome(attempt: Callable[[], str]) -> str:

@@ -6,6 +6,7 @@ a command there. That needs root.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -24,6 +25,8 @@ PIN = "1234567"
 _LABEL = "rolekey-octok"
 _SLOT = "3"  # the software token's, in the configuration that the package installs
 _FIRST_SO_PIN, _SO_PIN, _FIRST_PIN = "87654321", "76543210", "123456"
+# CKF_USER_PIN_COUNT_LOW, _FINAL_TRY and _LOCKED, in the order in which three wrong PINs set them.
+_TRIES = (0x10000, 0x20000, 0x40000)
 _UNSHARE = ("unshare", "--mount", "--ipc", "--propagation", "private")
 # An empty /run and /var/lib/opencryptoki, with the directories that the package makes in them.
 _MOUNT = """
@@ -85,6 +88,19 @@ def opencryptoki_token(directory: Path) -> Iterator[RigToken]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def tries_spent(token: RigToken) -> int:
+    """How many wrong PINs the token has counted since the last right one, as openCryptoki's own tool reads its flags.
+
+    Args:
+        token: of `opencryptoki_token`.
+    """
+    command = [*token.wrapper, _program("pkcsconf"), "-t", "-c", _SLOT]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    (flags,) = re.findall(r"^\s*Flags: 0x([0-9A-F]+) ", shown, re.MULTILINE)
+    set_flags = [spent for spent, flag in enumerate(_TRIES, 1) if int(flags, 16) & flag]
+    return max(set_flags, default=0)
 
 
 def _wait_for(process: subprocess.Popen[bytes], wrapper: Sequence[str]) -> None:

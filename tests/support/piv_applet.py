@@ -54,6 +54,7 @@ class PIVApplet:
         self.serial = serial
         self.version = version
         self.sign_delay = 0.0
+        self.pull_after: float | None = None
         self.signatures: Counter[int] = Counter()
         self.removed = threading.Event()
         self._keys: dict[int, Slot] = {}
@@ -181,11 +182,18 @@ class PIVApplet:
         fresh, self._fresh = self._fresh, False
         if (slot.policy == ALWAYS and not fresh) or (slot.policy == ONCE and not self._verified):
             raise StatusWordError(SECURITY_STATUS)
-        if self.removed.wait(self.sign_delay):  # for the finger
-            raise ConnectionError("pulled in the middle of a signature")
+        self._wait_for_finger()
         signature = slot.sign(request[0x81])
         self.signatures[command.p2] += 1
         return encode(0x7C, encode(0x82, signature))
+
+    def _wait_for_finger(self) -> None:
+        if self.pull_after is not None:
+            self.removed.wait(self.pull_after)
+            self.pull_after = None
+            self.removed.set()
+        if self.removed.wait(self.sign_delay):
+            raise ConnectionError("pulled in the middle of a signature")
 
     def _metadata(self, command: Command) -> bytes:
         if command.p2 in (0x80, 0x81):

@@ -92,6 +92,7 @@ class ShimmedModule:
         clear_flags: int | None = None,
         shortest_pin: int | None = None,
         longest_pin: int | None = None,
+        pad_pin: str | None = None,
         hide_mechanism: int | None = None,
         add_mechanism: int | None = None,
     ) -> None:
@@ -117,6 +118,7 @@ class ShimmedModule:
             clear_flags: of the token or slot.
             shortest_pin: the token's minimum.
             longest_pin: the token's maximum.
+            pad_pin: for C_Login: what somebody enters on the token's PIN pad, where it is given no PIN.
             hide_mechanism: taken out of C_GetMechanismList.
             add_mechanism: put into C_GetMechanismList.
         """
@@ -135,7 +137,8 @@ class ShimmedModule:
             "hide": hide_mechanism,
             "add": add_mechanism,
         }
-        texts = {"out": stdout, "err": stderr, "label": label, "serial": serial}
+        pad = pad_pin.encode() if pad_pin is not None else None
+        texts = {"out": stdout, "err": stderr, "label": label, "serial": serial, "pad-pin": pad}
         words = [function]
         words += [f"{name}={number}" for name, number in numbers.items() if number is not None]
         words += [f"{name}={text.hex()}" for name, text in texts.items() if text is not None]
@@ -155,6 +158,16 @@ class ShimmedModule:
     def logins(self) -> Counter[int]:
         """C_Login by user type."""
         return Counter(detail for _, name, detail in self._log() if name == "C_Login")
+
+    @property
+    def pad_logins(self) -> Counter[int]:
+        """C_Login without a PIN, by user type."""
+        return Counter(detail for _, name, detail in self._log() if name == "C_Login(NULL)")
+
+    @property
+    def sequence(self) -> list[str]:
+        """The functions in the order in which they were called."""
+        return [name for _, name, _ in self._log()]
 
     @property
     def signatures(self) -> int:

@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -40,23 +41,57 @@ class Outcome:
             assert word in self.stderr
 
 
-def rolekey(*args: str, environment: Mapping[str, str] | None = None, timeout: float = 60) -> Outcome:
-    """Run a command line in a process that has no terminal and inherits no settings of AWS or proxies.
+def start(
+    *args: str,
+    environment: Mapping[str, str] | None = None,
+    without: Collection[str] = (),
+    before: Sequence[str] = (),
+    directory: Path | None = None,
+) -> subprocess.Popen[str]:
+    """Start a command line in a process that has no terminal and inherits no settings of AWS or proxies.
 
     Args:
         args: the words after `rolekey`.
         environment: variables to add.
-        timeout: seconds after which the test fails.
+        without: variables to take away.
+        before: the words of a program that runs the command, such as `unshare`.
+        directory: where it runs, if not here.
     """
-    words: Sequence[str] = [sys.executable, "-m", "rolekey", *args]
-    done = subprocess.run(
-        words,
-        env={**os.environ, **(environment or {})},
+    inherited = {name: value for name, value in os.environ.items() if name not in without}
+    return subprocess.Popen(
+        [*before, sys.executable, "-m", "rolekey", *args],
+        cwd=directory,
+        env={**inherited, **(environment or {})},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=timeout,
         start_new_session=True,
     )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 60) -> Outcome:
+    """Wait for the end of a process.
+
+    Args:
+        process: from start().
+        timeout: seconds after which it is killed and the test fails.
+    """
+    with process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return Outcome(process.returncode, stdout, stderr)
+
+
+def rolekey(*args: str, timeout: float = 60, **more: Any) -> Outcome:
+    """Run a command line to its end.
+
+    Args:
+        args: the words after `rolekey`.
+        timeout: seconds after which the test fails.
+        more: as for start().
+    """
+    return finish(start(*args, **more), timeout)

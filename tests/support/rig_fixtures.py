@@ -1,4 +1,4 @@
-"""The fixtures of the rigs of PKCS#11, as a plugin; tests/conftest.py loads it and support/rigs.py has the probes."""
+"""The fixtures of the rigs, as a plugin; tests/conftest.py loads it and support/rigs.py has the probes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +13,14 @@ from support.pcscd import Pcscd, running_pcscd
 from support.pkcs11_shim import PKCS11Shim
 from support.rig_token import RigToken
 from support.softhsm import ProvisionedToken
+from support.swtpm import SWTPM, running_swtpm
+from support.tpm2_pkcs11_rig import tpm2_pkcs11_token as running_tpm2_pkcs11
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How scripts/module-table writes the table of docs/pkcs11.md."""
+    """How scripts/module-table writes the tables of docs/pkcs11.md and docs/tpm.md."""
     parser.getgroup("rolekey").addoption(
-        "--write-module-table", action="store_true", help="write docs/pkcs11.md's table"
+        "--write-module-table", action="store_true", help="write the tables of docs/pkcs11.md and docs/tpm.md"
     )
 
 
@@ -60,3 +62,25 @@ def opencryptoki_token(tmp_path: Path) -> Iterator[RigToken]:
     """A new token of openCryptoki: its PIN may be locked. Its clients need `RigToken.wrapper`."""
     with opencryptoki_rig.opencryptoki_token(tmp_path / "opencryptoki") as token:
         yield token
+
+
+@pytest.fixture
+def tpm2_pkcs11_token(tmp_path: Path) -> Iterator[tuple[RigToken, SWTPM]]:
+    """A new token in a new TPM: its PIN may be locked. No program leaves anything loaded in the TPM."""
+    with running_tpm2_pkcs11(tmp_path / "tpm2-pkcs11") as (token, tpm):
+        yield token, tpm
+        tpm.assert_clean()
+
+
+@pytest.fixture(scope="module")
+def swtpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SWTPM]:
+    """A new TPM for a test module, for its fixtures that last as long."""
+    with running_swtpm(tmp_path_factory.mktemp("swtpm")) as running:
+        yield running
+
+
+@pytest.fixture
+def tpm(swtpm: SWTPM) -> Iterator[SWTPM]:
+    """The module's TPM, in which a test leaves nothing loaded."""
+    yield swtpm
+    swtpm.assert_clean()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from support import node_sdk, opencryptoki_rig, pcscd
+from support import namespaces, node_sdk, opencryptoki_rig, pcscd
 from support.card_rig import find_opensc, find_ykcs11
 from support.mounts import can_mount
 from support.nss_rig import find_nss
@@ -27,6 +27,8 @@ from support.p11_kit_rig import find_p11_kit
 from support.pkcs11_shim import can_compile
 from support.softhsm import PROVISION
 from support.strace import can_trace
+from support.swtpm import has_programs
+from support.tpm2_pkcs11_rig import find_tpm2_pkcs11
 
 # How many tests of each rig must have passed before CI believes that the rig was used. Raise a number with its tests.
 MINIMUM_TESTS = {
@@ -35,17 +37,20 @@ MINIMUM_TESTS = {
     "emulator": 155,
     "openssl": 25,
     "shim": 115,
-    "virtual-card": 90,
-    "opensc": 45,
-    "ykcs11": 45,
+    "virtual-card": 100,
+    "opensc": 50,
+    "ykcs11": 50,
     "nss": 46,
     "p11-kit": 55,
-    "opencryptoki": 14,
+    "opencryptoki": 17,
+    "swtpm": 300,
+    "tpm2-pkcs11": 39,
     "node": 7,
     "awscli": 4,
-    "strace": 5,
+    "strace": 6,
     "tmpfs": 3,
-    "root": 3,
+    "root": 9,
+    "namespace": 14,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -58,6 +63,9 @@ FIXTURES = {
     "nss_token": "nss",
     "p11_kit_server": "p11-kit",
     "opencryptoki_token": "opencryptoki",
+    "swtpm": "swtpm",
+    "tpm": "swtpm",
+    "tpm2_pkcs11_token": "tpm2-pkcs11",
 }
 
 SPY_PLACES = [
@@ -94,6 +102,14 @@ def _has_awscli() -> bool:
     return shutil.which("aws", path=str(Path(sys.executable).parent)) is not None
 
 
+def _has_tpm2_pkcs11() -> bool:
+    return find_tpm2_pkcs11() is not None and has_programs() and shutil.which("pkcs11-tool") is not None
+
+
+def _has_tpm() -> bool:
+    return has_programs() and importlib.util.find_spec("tpm2_pytss") is not None
+
+
 @dataclass(frozen=True)
 class Rig:
     """What a rig is called, whether it is there, and how to get it."""
@@ -120,12 +136,23 @@ RIGS = {
         Rig("ykcs11", lambda: find_ykcs11() is not None, "apt-get install ykcs11"),
         Rig("nss", lambda: find_nss() is not None, "apt-get install libnss3 libnss3-tools"),
         Rig("p11-kit", lambda: find_p11_kit() is not None, "apt-get install p11-kit p11-kit-modules"),
-        Rig("opencryptoki", opencryptoki_rig.can_run, "apt-get install opencryptoki opensc; only root can run it"),
+        Rig("root", lambda: os.name != "nt" and os.geteuid() == 0, "only root gives files away: run the tests as root"),
+        Rig("namespace", namespaces.can_run, "apt-get install util-linux, and allow mount and user namespaces"),
+        Rig("strace", can_trace, "apt-get install strace, and allow ptrace"),
+        Rig(
+            "opencryptoki",
+            opencryptoki_rig.can_run,
+            "apt-get install opencryptoki opensc, and allow mount namespaces; only root can run it",
+        ),
+        Rig(
+            "swtpm",
+            _has_tpm,
+            "apt-get install swtpm tpm2-tools tpm2-openssl libtss2-dev pkg-config gcc; pip install 'rolekey[tpm]'",
+        ),
+        Rig("tpm2-pkcs11", _has_tpm2_pkcs11, "apt-get install libtpm2-pkcs11-1 opensc swtpm tpm2-tools tpm2-openssl"),
         Rig("node", node_sdk.can_run, "install Node 20 or newer with npm, and run scripts/node-packages"),
         Rig("awscli", _has_awscli, "pip install awscli"),
-        Rig("strace", can_trace, "apt-get install strace, and allow ptrace"),
         Rig("tmpfs", can_mount, "allow mount namespaces"),
-        Rig("root", lambda: os.geteuid() == 0, "run the tests as root"),
     )
 }
 

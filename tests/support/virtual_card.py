@@ -75,10 +75,19 @@ class VirtualCard:
     def sign_delay(self, seconds: float) -> None:
         self._applet.sign_delay = seconds
 
+    def pull_at_next_signature(self, seconds: float = 1.0) -> None:
+        """Pull the card when a key is used next, while it waits for a finger; `remove` has to be called all the same.
+
+        Args:
+            seconds: from the key's use. Longer than 0.4: so often pcscd looks for the card, not while a command is
+                under way. A look that is overdue then finds the card gone before the module does anything else.
+        """
+        self._applet.pull_after = seconds
+
     @property
     def is_inserted(self) -> bool:
         """Whether the card is in a reader."""
-        return self._socket is not None
+        return self._socket is not None and not self._applet.removed.is_set()
 
     def insert(self, port: int, *, timeout: float = 30) -> None:
         """Put the card into a reader, and wait until it was given power.
@@ -87,7 +96,7 @@ class VirtualCard:
             port: of the reader on 127.0.0.1.
             timeout: seconds to wait for the reader.
         """
-        assert not self.is_inserted
+        assert self._socket is None
         self._powered.clear()
         self._applet.removed.clear()
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
@@ -116,8 +125,9 @@ class VirtualCard:
                 answer = self._answer(message)
                 if answer is not None:
                     connection.sendall(len(answer).to_bytes(2, "big") + answer)
-        except OSError:
-            return  # pulled, or the reader has ended
+        except OSError:  # pulled, or the reader has ended
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, message: bytes) -> bytes | None:
         if len(message) > 1:

@@ -1,6 +1,8 @@
 """Reading certificates, judging them, and the path above them."""
 
+import base64
 import itertools
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +15,12 @@ from rolekey.certificates import (
     check_end_entity,
     describe,
     issuer_chain,
+    load_certificate,
     read_certificates,
 )
 from rolekey.errors import CertificateError
+from rolekey.sigv4_x509 import certificate_headers
+from support.null_parameters import with_null_parameters
 from support.pki import make_root
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -26,6 +31,10 @@ DAY = timedelta(days=1)
 def authorities(depth):
     """A root and `depth` intermediates under it, outermost first."""
     return list(itertools.accumulate(range(depth), lambda above, _: above.issue_authority(), initial=make_root()))
+
+
+def as_pem(der):
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
 
 
 def test_pem_file_with_everything_in_it(tmp_path):
@@ -158,3 +167,73 @@ def test_self_signed_leaf():
     """A self-signed certificate has no path above it."""
     root = make_root().certificate
     assert issuer_chain(root, [root]) == ()
+
+
+@pytest.mark.rig("openssl")
+def test_certificates_of_tpm2_openssl(tmp_path):
+    """A CA and a leaf that tpm2-openssl signed, a NULL in each, load from PEM and DER as openssl reads them."""
+    files = [VECTORS / "null-parameters" / name for name in ("ca.pem", "leaf.pem")]
+    (ca,), (leaf,) = map(read_certificates, files)
+    assert (describe(ca), describe(leaf), leaf.serial_number) == ("CN=CA in a TPM", "CN=machine", 4242)
+    der = subprocess.run(
+        ["openssl", "x509", "-in", files[1], "-outform", "DER"], capture_output=True, check=True
+    ).stdout
+    assert der.count(bytes.fromhex("300c06082a8648ce3d0403020500")) == 2
+    assert leaf.public_bytes(Encoding.DER) == der
+    (tmp_path / "leaf.der").write_bytes(der)
+    assert read_certificates(tmp_path / "leaf.der") == (leaf,)
+    check_end_entity(leaf, NOW)
+    with pytest.raises(CertificateError, match="CN=CA in a TPM is a CA certificate"):
+        check_end_entity(ca, NOW)
+
+
+def test_null_parameters_are_sent_as_they_are(tmp_path):
+    """One file with both kinds of certificates and a key: the order is the file's, and the originals are sent."""
+    root, outer, inner = authorities(2)
+    leaf = inner.issue()
+    leaf_der = with_null_parameters(leaf.certificate, inner.key)
+    outer_der = with_null_parameters(outer.certificate, root.key)
+    path = tmp_path / "all.pem"
+    path.write_bytes(b"text" + as_pem(outer_der) + leaf.key_pem + as_pem(leaf_der) + inner.pem)
+    outer_found, leaf_found, inner_found = read_certificates(path)
+    assert inner_found == inner.certificate
+    headers = certificate_headers(leaf_found, issuer_chain(leaf_found, [outer_found, inner_found]))
+    assert headers["X-Amz-X509"] == base64.b64encode(leaf_der).decode()
+    chain = [base64.b64decode(text) for text in headers["X-Amz-X509-Chain"].split(",")]
+    assert chain == [inner.der, outer_der]
+
+
+def test_chains_with_null_parameters():
+    """Wherever in the path a NULL is, the path is found, without a namesake of the issuer and without the root."""
+    root, outer, inner = authorities(2)
+    namesake = make_root(common_name="Test intermediate")
+    issued = ((root, root), (outer, root), (inner, outer), (inner.issue(), inner), (namesake, namesake))
+    pairs = [
+        (each.certificate, load_certificate(with_null_parameters(each.certificate, by.key))) for each, by in issued
+    ]
+    for root_, outer_, inner_, leaf, stranger in itertools.product(*pairs):
+        assert issuer_chain(leaf, [stranger, root_, outer_, leaf, inner_, inner_]) == (inner_, outer_)
+
+
+@pytest.mark.parametrize("damage", ["signature", "content"])
+def test_a_forged_signature_under_null_parameters(damage):
+    """A NULL excuses nothing else: of a changed certificate, or one that another key signed, no issuer is found."""
+    issuer = make_root().issue_authority()
+    leaf = issuer.issue(common_name="leaf")
+    der = with_null_parameters(leaf.certificate, make_root().key if damage == "signature" else issuer.key)
+    certificate = load_certificate(der if damage == "signature" else der.replace(b"leaf", b"loaf"))
+    assert issuer_chain(certificate, [issuer.certificate]) == ()
+
+
+@pytest.mark.parametrize("parameters", ["0501", "0400", "0000"])
+def test_other_parameters_than_null(tmp_path, parameters):
+    """What is neither that NULL nor readable is refused as before; so is a certificate whose end is missing."""
+    root = make_root()
+    der = with_null_parameters(root.issue().certificate, root.key)
+    null = bytes.fromhex("2a8648ce3d0403020500")
+    assert der.count(null) == 2
+    for number, damaged in enumerate((der.replace(null, null[:-2] + bytes.fromhex(parameters)), der[:-1])):
+        path = tmp_path / f"{number}.der"
+        path.write_bytes(damaged)
+        with pytest.raises(CertificateError, match="holds no certificate that can be read"):
+            read_certificates(path)

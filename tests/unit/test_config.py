@@ -367,7 +367,7 @@ def test_neither_certificate_nor_key(nothing):
         ("PKCS11:token=x", "{}: the scheme of a PKCS#11 URI is written in small letters"),
         ("Pkcs11:token=x?pin-value=" + CANARY, "{}: the scheme of a PKCS#11 URI is written in small letters"),
         ("pkcs11:token", "the PKCS#11 URI has an attribute in its path, at position 1, that is not name=value"),
-        ("handle:0x81000101", "{} names a TPM handle, which this version does not sign with"),
+        ("handle:0x40000001", "the TPM handle is not one of a persistent key"),
         ("'pkcs11:token=x?pin-value=" + CANARY + "'", "{} has a pin-value and is not a PKCS#11 URI"),
         (" pkcs11:token=x?pin-value=" + CANARY, "{} has a pin-value and is not a PKCS#11 URI"),
         ("token=x?PIN-value=" + CANARY, "{} has a pin-value and is not a PKCS#11 URI"),

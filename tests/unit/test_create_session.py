@@ -700,7 +700,7 @@ def test_no_retry_past_the_deadline(ask):
 def test_a_hanging_service_ends_at_the_deadline(ask):
     """A service that never answers is waited for once, to the deadline."""
     with ScriptedService((HANG,)) as service, pytest.raises(DeadlineError, match=service.address):
-        ask(service.url, seconds=1)
+        ask(service.url, Clocks(service, per_answer=1), seconds=1)
     assert service.connections == 1
 
 

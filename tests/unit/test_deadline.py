@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from rolekey.cli.main import exit_code
-from rolekey.deadline import Deadline
+from rolekey.deadline import ATTENDED_SECONDS, UNATTENDED_SECONDS, Deadline
 from rolekey.errors import DeadlineError, PinIncorrectError
 
 
@@ -55,6 +55,65 @@ def test_seconds(clock):
     deadline = Deadline(0.5, clock=clock)
     clock.now += 1
     assert deadline.seconds == 0.5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "attended", "allowed", "grown"),
+    [
+        (None, False, 4.5, 50),
+        (None, True, 50, 50),
+        (4.5, False, 4.5, 4.5),
+        (2, True, 2, 2),
+        (60, False, 60, 60),
+        (3600, True, 3600, 3600),
+    ],
+)
+def test_person(seconds, attended, allowed, grown):
+    """Unattended commands have 4.5 s by default, attended ones 50 s; what waits for a person has 50 s then.
+
+    What the user allows stays as it is.
+    """
+    assert (UNATTENDED_SECONDS, ATTENDED_SECONDS) == (4.5, 50)
+    deadline = Deadline.of(seconds, attended=attended)
+    assert (deadline.seconds, deadline.attended) == (allowed, attended)
+    end = deadline._end
+    for _ in range(2):
+        deadline.expect_person()
+        assert (deadline.seconds, deadline._end) == (grown, end + grown - allowed)
+
+
+def test_person_in_the_middle():
+    """A deadline that grows while something is waited for is waited for to its new end."""
+    deadline = Deadline.of(None, attended=False)
+    deadline._end -= UNATTENDED_SECONDS - 0.05
+    go_on = threading.Event()
+
+    def function() -> str:
+        deadline.expect_person()
+        assert go_on.wait(60)
+        return "late"
+
+    threading.Timer(0.2, go_on.set).start()
+    assert deadline.run("the token", function) == "late"
+
+
+def test_deadline_without_a_user():
+    """A deadline of a program's own does not grow."""
+    deadline = Deadline(2)
+    deadline.expect_person()
+    assert (deadline.seconds, deadline.attended) == (2, False)
+
+
+@pytest.mark.parametrize("seconds", [None, 2, 60])
+def test_who_is_told_of_a_person(seconds):
+    """Who wants to know that a person is waited for is told, also where the time stays the same, and also late."""
+    deadline, told = Deadline.of(seconds, attended=False), []
+    deadline.when_person_expected(lambda: told.append("early"))
+    assert told == []
+    deadline.expect_person()
+    assert told == ["early"]
+    deadline.when_person_expected(lambda: told.append("late"))
+    assert told == ["early", "late"]
 
 
 @pytest.mark.parametrize("value", [1, "text", None, False, [], DeadlineError("a value", hint="none")])

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from rolekey.certificates import spki
+from rolekey.certificates import read_file, spki
 from rolekey.errors import (
     AmbiguousMatchError,
     KeyNotFoundError,
@@ -35,6 +35,11 @@ from support.pki import make_key, make_root
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 PASSPHRASE = "correct horse"
+
+
+def open_key(path, passphrase, **more):
+    """The signer of a key file."""
+    return open_file_signer(path, read_file(path, "private key file", KeyNotFoundError), passphrase, **more)
 
 
 def asked() -> Secret:
@@ -56,7 +61,7 @@ def test_pkcs8_of_every_type(tmp_path, name, encrypted):
     key = make_key(name)
     path = tmp_path / "key.pem"
     path.write_bytes(pem(key, PrivateFormat.PKCS8, BestAvailableEncryption(PASSPHRASE.encode()) if encrypted else None))
-    signer = open_file_signer(path, asked if encrypted else never_asked)
+    signer = open_key(path, asked if encrypted else never_asked)
     assert spki(signer.public_key) == spki(key.public_key())
     verify_signature(key.public_key(), signer.sign(b"message"), b"message")
 
@@ -69,8 +74,8 @@ def test_traditional_forms(tmp_path, name):
     encrypted = pem(key, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(PASSPHRASE.encode()))
     (tmp_path / "encrypted.pem").write_bytes(encrypted)
     assert b"Proc-Type: 4,ENCRYPTED" in encrypted
-    assert spki(open_file_signer(tmp_path / "plain.pem", never_asked).public_key) == spki(key.public_key())
-    assert spki(open_file_signer(tmp_path / "encrypted.pem", asked).public_key) == spki(key.public_key())
+    assert spki(open_key(tmp_path / "plain.pem", never_asked).public_key) == spki(key.public_key())
+    assert spki(open_key(tmp_path / "encrypted.pem", asked).public_key) == spki(key.public_key())
 
 
 @pytest.mark.rig("openssl")
@@ -92,7 +97,7 @@ def test_keys_that_openssl_writes(tmp_path, command):
     path = tmp_path / "key.pem"
     done = subprocess.run(["bash", "-c", command.format(PASSPHRASE)], capture_output=True, check=True)
     path.write_bytes(done.stdout)
-    signer = open_file_signer(path, asked)
+    signer = open_key(path, asked)
     words = ["openssl", "pkey", "-in", str(path), "-pubout", "-passin", f"pass:{PASSPHRASE}"]
     public = subprocess.run(words, capture_output=True, check=True).stdout
     assert spki(signer.public_key) == spki(load_pem_public_key(public))
@@ -103,14 +108,14 @@ def test_ec_parameters_in_front(tmp_path):
     key = make_key("p256")
     parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
     (tmp_path / "key.pem").write_bytes(parameters + pem(key, PrivateFormat.TraditionalOpenSSL))
-    assert spki(open_file_signer(tmp_path / "key.pem", never_asked).public_key) == spki(key.public_key())
+    assert spki(open_key(tmp_path / "key.pem", never_asked).public_key) == spki(key.public_key())
 
 
 def test_key_beside_its_certificate(tmp_path):
     """One file with certificate, key and text around them is enough."""
     leaf = make_root().issue()
     (tmp_path / "combo.pem").write_bytes(b"text\r\n" + leaf.pem + leaf.key_pem.replace(b"\n", b"\r\n") + b"more")
-    assert spki(open_file_signer(tmp_path / "combo.pem", never_asked).public_key) == spki(leaf.key.public_key())
+    assert spki(open_key(tmp_path / "combo.pem", never_asked).public_key) == spki(leaf.key.public_key())
 
 
 def both_form_vector():
@@ -147,7 +152,7 @@ def test_mldsa_in_the_both_form(tmp_path):
     """ML-DSA as {seed, expanded}: the public key is the one that made the captured signature."""
     vector, der = both_form_vector()
     (tmp_path / "key.pem").write_text(as_pem("PRIVATE KEY", der))
-    key = open_file_signer(tmp_path / "key.pem", never_asked).public_key
+    key = open_key(tmp_path / "key.pem", never_asked).public_key
     verify_signature(key, bytes.fromhex(vector["signature_hex"]), vector["string_to_sign"].encode())
 
 
@@ -157,12 +162,12 @@ def test_mldsa_in_the_both_form_encrypted(tmp_path):
     path = tmp_path / "key.pem"
     path.write_text(as_pem("ENCRYPTED PRIVATE KEY", scrypt_encrypted(der)))
     verify_signature(
-        open_file_signer(path, asked).public_key,
+        open_key(path, asked).public_key,
         bytes.fromhex(vector["signature_hex"]),
         vector["string_to_sign"].encode(),
     )
     with pytest.raises(PinIncorrectError):
-        open_file_signer(path, lambda: Secret("wrong"))
+        open_key(path, lambda: Secret("wrong"))
 
 
 def test_pbkdf2_of_the_both_form():
@@ -175,12 +180,12 @@ def test_pbkdf2_of_the_both_form():
 
 def test_pkcs12_without_a_password(tmp_path):
     """The key of a PKCS#12 file without a password, of the official helper's kind and of cryptography's."""
-    signer = open_file_signer(VECTORS / "helper-rsa-emptypw-3des.p12", never_asked)
+    signer = open_key(VECTORS / "helper-rsa-emptypw-3des.p12", never_asked)
     assert isinstance(signer.public_key, rsa.RSAPublicKey)
     leaf = make_root().issue()
     data = pkcs12.serialize_key_and_certificates(b"x", leaf.key, leaf.certificate, None, NoEncryption())
     (tmp_path / "key.p12").write_bytes(data)
-    assert spki(open_file_signer(tmp_path / "key.p12", never_asked).public_key) == spki(leaf.key.public_key())
+    assert spki(open_key(tmp_path / "key.p12", never_asked).public_key) == spki(leaf.key.public_key())
 
 
 def bad_files():
@@ -221,7 +226,7 @@ def test_files_that_cannot_be_used(tmp_path, name):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(RolekeyError, match=words) as caught:
-        open_file_signer(path, never_asked)
+        open_key(path, never_asked)
     assert type(caught.value) is kind
     assert str(path) in caught.value.message
 
@@ -238,7 +243,7 @@ def test_wrong_passphrase(tmp_path, form):
         return Secret("not-this-one")
 
     with pytest.raises(PinIncorrectError) as caught:
-        open_file_signer(path, wrong)
+        open_key(path, wrong)
     assert asked_for == [1]
     assert caught.value.__cause__ is None
     assert "not-this-one" not in f"{caught.value} {caught.value.hint}"
@@ -249,4 +254,4 @@ def test_a_passphrase_for_a_plain_key(tmp_path):
     path = tmp_path / "key.pem"
     path.write_bytes(pem(make_key("p256"), PrivateFormat.PKCS8))
     with pytest.raises(UnsupportedKeyError, match="not encrypted"):
-        open_file_signer(path, never_asked, passphrase_given=True)
+        open_key(path, never_asked, passphrase_given=True)

@@ -11,7 +11,15 @@ from typing import Any
 import click
 import pytest
 
-from rolekey.cli.flags import EXCLUSIONS, HELPER_FLAGS, OWN_FLAGS, SECRET_FLAGS, STORE_FLAGS, helper_command
+from rolekey.cli.flags import (
+    EXCLUSIONS,
+    HELPER_FLAGS,
+    NO_CACHE,
+    OWN_FLAGS,
+    SECRET_FLAGS,
+    STORE_FLAGS,
+    helper_command,
+)
 from rolekey.cli.main import exit_code, run
 from rolekey.errors import ConfigurationError, RolekeyError
 from rolekey.secret import Secret
@@ -104,14 +112,14 @@ def test_flags_of_the_official_helper():
     assert not {flag.name for flag in OWN_FLAGS} & set(OFFICIAL_FLAGS)
 
 
-@pytest.mark.parametrize("flag", [flag.name for flag in FLAGS])
+@pytest.mark.parametrize("flag", [flag.name for flag in (*FLAGS, NO_CACHE)])
 def test_flag_in_the_help(flag, capsys):
     """`credential-process --help` lists every flag."""
     assert run(["credential-process", "--help"]) == 0
     assert re.search(rf"^  {flag}(?= |$)", capsys.readouterr().out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("flag", [*OFFICIAL_FLAGS, *(flag.name for flag in OWN_FLAGS)])
+@pytest.mark.parametrize("flag", [*OFFICIAL_FLAGS, *(flag.name for flag in (*OWN_FLAGS, NO_CACHE))])
 def test_flag_in_the_page(flag):
     """docs/compatibility.md has a table row for every flag of the official helper and every flag of ours."""
     assert re.search(rf"^\| `{flag}`", PAGE, re.MULTILINE)
@@ -176,7 +184,7 @@ def test_help_has_a_short_flag(words, capsys):
         # defaults
         ([], "--session-duration", 3600),
         ([], "--system-store-name", "MY"),
-        ([], "--timeout", 50.0),
+        ([], "--timeout", None),
         ([], "--debug", None),
         (["--"], "--debug", None),
         (["--debug", "--"], "--debug", True),

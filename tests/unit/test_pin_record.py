@@ -1,9 +1,11 @@
 """The record of refused PIN sources: what counts as refused, and that a damaged or foreign record loses no try."""
 
 import dataclasses
+import errno
 import json
 import os
 import pickle
+import shutil
 import signal
 import stat
 import subprocess
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from rolekey import pin_record
 from rolekey.cli.main import run
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError, PinNotUsableError
@@ -282,23 +285,177 @@ def test_left_over(record, directory):
     assert found(record, VARIABLE)
 
 
+# --- a second place ---
+
+
+@pytest.fixture
+def runtime(tmp_path):
+    """The directory of the cache, which is not there yet."""
+    (tmp_path / "runtime").mkdir()
+    return tmp_path / "runtime" / "rolekey"
+
+
+def refusing(monkeypatch, directory, code, *calls):
+    """A file system that is full or read-only: calls of private_files fail for files below a directory."""
+    for call in calls:
+        right = getattr(pin_record, call)
+
+        def wrong(path, *arguments, right=right):
+            if directory in path.parents:
+                raise OSError(code, os.strerror(code))
+            return right(path, *arguments)
+
+        monkeypatch.setattr(pin_record, call, wrong)
+
+
+NO_PLACES = {
+    "none": lambda _: None,
+    "a file": lambda tmp_path: tmp_path / "file" / "rolekey",
+    "/proc": lambda _: Path("/proc/rolekey"),
+    "/dev/null": lambda _: Path("/dev/null/rolekey"),
+}
+
+
+@pytest.mark.parametrize("state", NO_PLACES.values(), ids=NO_PLACES)
+def test_second_place(state, runtime, tmp_path):
+    """Where the state directory cannot be written, what is noted in the cache's directory is found again there."""
+    (tmp_path / "file").touch()
+    directories = (state(tmp_path), runtime)
+    note(PinRecord(directories, TOKEN), FILE, "refused")
+    assert found(PinRecord(directories, TOKEN), FILE) is not None
+    assert [entry.source for entry in all_entries(directories)[0]] == [FILE]
+    assert {path.stat().st_mode & 0o777 for path in (runtime, runtime / "pins")} == {0o700}
+    assert forget(directories, lambda _: True, Deadline(10), damaged=False) == 1
+    assert found(PinRecord(directories, TOKEN), FILE) is None
+
+
+def test_first_place(directory, runtime):
+    """Where it can be written, it is: what is noted outlives the other."""
+    note(PinRecord((directory, runtime), TOKEN), FILE, "refused")
+    assert record_file(directory)
+    shutil.rmtree(runtime)
+    assert found(PinRecord((directory, runtime), TOKEN), FILE) is not None
+
+
+def test_full_disk(directory, runtime, monkeypatch):
+    """What was noted in the second place, since the first was full, counts when there is room again."""
+    places = (directory, runtime)
+    note(PinRecord(places, TOKEN), VARIABLE, "refused")
+    with monkeypatch.context() as full:
+        refusing(full, directory, errno.ENOSPC, "replace_private_file")
+        note(PinRecord(places, TOKEN), FILE, "trying")
+        note(PinRecord(places, TOKEN), FILE, "refused")
+    for source in (FILE, VARIABLE):
+        assert found(PinRecord(places, TOKEN), source).state == "refused"
+    note(PinRecord(places, TOKEN), FILE, None)
+    assert found(PinRecord(places, TOKEN), FILE) is None
+    assert [path.name for path in (runtime / "pins").glob("*.json")] == []
+    assert found(PinRecord(places, TOKEN), VARIABLE) is not None
+
+
+def test_read_only(directory, runtime, monkeypatch):
+    """What was noted in the first place, before it could only be read, still counts, and cannot be forgotten."""
+    places = (directory, runtime)
+    note(PinRecord(places, TOKEN), FILE, "refused")
+    refusing(monkeypatch, directory, errno.EROFS, "take_lock", "replace_private_file")
+    assert found(PinRecord(places, TOKEN), FILE) is not None
+    with pytest.raises(PinNotUsableError, match="cannot be written"):
+        forget(places, lambda _: True, Deadline(10), damaged=False)
+    note(PinRecord(places, TOKEN), VARIABLE, "refused")
+    monkeypatch.undo()
+    assert found(PinRecord(places, TOKEN), VARIABLE) is not None
+    assert forget(places, lambda _: True, Deadline(10), damaged=False) == 2
+
+
+@pytest.mark.parametrize("name", ["rolekey", "pins"])
+@pytest.mark.parametrize("wrong", ["mode", "link"])
+def test_unsafe_first_place(name, wrong, directory, runtime, tmp_path):
+    """A state directory that others can write to, or that is a link, is an error, whatever other place there is."""
+    note(PinRecord(directory, TOKEN), FILE, "refused")
+    path = {"rolekey": directory, "pins": directory / "pins"}[name]
+    if wrong == "mode":
+        path.chmod(0o777)
+    else:
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PinNotUsableError):
+        found(PinRecord((directory, runtime), TOKEN), FILE)
+    assert not runtime.exists()
+
+
+@pytest.mark.parametrize("wrong", ["mode", "link", "file", "no place", "none"])
+def test_unsafe_second_place(wrong, directory, runtime, tmp_path):
+    """A second place that is not ours alone is none: it is left as it is, not believed, and keeps nobody."""
+    note(PinRecord((None, runtime), TOKEN), FILE, "refused")
+    if wrong == "mode":
+        runtime.chmod(0o755)
+    else:
+        runtime.rename(tmp_path / "elsewhere")
+    if wrong == "link":
+        runtime.symlink_to(tmp_path / "elsewhere")
+    elif wrong == "file":
+        runtime.touch(mode=0o700)
+    elif wrong == "no place":
+        runtime.parent.rmdir()
+    second = None if wrong == "none" else runtime
+    with pytest.raises(PinNotUsableError, match="neither XDG_STATE_HOME nor HOME"):
+        found(PinRecord((None, second), TOKEN), FILE)
+    assert all_entries((None, second)) == ([], [])
+    assert found(PinRecord((directory, second), TOKEN), FILE) is None
+    assert not runtime.parent.exists() or wrong != "no place"
+
+
+@pytest.mark.rig("root")
+def test_foreign_second_place(runtime):
+    """Nor is somebody else's."""
+    runtime.mkdir(mode=0o700)
+    os.chown(runtime, 1, 1)
+    with pytest.raises(PinNotUsableError):
+        found(PinRecord((None, runtime), TOKEN), FILE)
+    assert list(runtime.iterdir()) == []
+
+
+@pytest.mark.parametrize("others", [(0, 1), (0,), (None, 1)])
+def test_locks_of_two_places(others, directory, runtime):
+    """Who can use one of the places only, and who can use both, keep each other out."""
+    both = (directory, runtime)
+    some = tuple(None if number is None else both[number] for number in others)
+    for holder, waiter in ((both, some), (some, both)):
+        with PinRecord(holder, TOKEN).locked(Deadline(10)):
+            waiting = PinRecord(waiter, TOKEN).locked(Deadline(0.1))
+            with pytest.raises(DeadlineError), waiting:
+                pytest.fail("the lock was free")
+    assert found(PinRecord(both, TOKEN), FILE) is None
+
+
+def test_garbled_second_place(directory, runtime):
+    """A record of the second place that cannot be understood is an error, too, and is removed in the same way."""
+    places = (directory, runtime)
+    note(PinRecord((None, runtime), TOKEN), FILE, "refused")
+    record_file(runtime).write_text("{")
+    with pytest.raises(PinNotUsableError):
+        found(PinRecord(places, TOKEN), FILE)
+    assert forget(places, lambda _: True, Deadline(10), damaged=True) == 1
+    assert found(PinRecord(places, TOKEN), FILE) is None
+
+
 # --- the lock ---
 
 
-def test_lock_is_waited_for_until_the_deadline(record):
+def test_lock_is_waited_for_until_the_deadline(record, directory):
     """A lock that is not given back ends with DeadlineError."""
     with record.locked(Deadline(10)):
-        other = PinRecord(record._state_directory, TOKEN)
+        other = PinRecord(directory, TOKEN)
         with pytest.raises(DeadlineError, match="another login with the same token"), other.locked(Deadline(0.2)):
             pytest.fail("the lock was free")
 
 
-def test_lock_excludes_threads(record):
+def test_lock_excludes_threads(directory):
     """One thread at a time holds the lock."""
     inside, most = [0], []
 
     def work():
-        with PinRecord(record._state_directory, TOKEN).locked(Deadline(30)):
+        with PinRecord(directory, TOKEN).locked(Deadline(30)):
             inside[0] += 1
             most.append(inside[0])
             time.sleep(0.005)

@@ -14,9 +14,11 @@ from rolekey.interaction import NoInteraction
 from rolekey.pin_files import MAX_PIN_FILE_SIZE
 from rolekey.pin_source import PinSource
 from rolekey.pins import (
+    KeptPin,
     Pin,
     PinReader,
     claim_descriptor,
+    record_directories,
     state_directory,
     usable_pin,
 )
@@ -441,3 +443,45 @@ def test_bad_source(text):
 def test_state_directory(environment, directory):
     """XDG_STATE_HOME if it is absolute, else the home directory's."""
     assert str(state_directory(environment)) == directory
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX paths")
+def test_record_directories():
+    """The record has a second place: the cache's directory."""
+    environment = {"XDG_STATE_HOME": "/s", "XDG_RUNTIME_DIR": "/run/user/7"}
+    assert [str(path) for path in record_directories(environment)] == ["/s/rolekey", "/run/user/7/rolekey"]
+    assert record_directories(environment | {"XDG_RUNTIME_DIR": "run"})[1] is None
+    assert str(record_directories({"HOME": "/h"})[0]) == "/h/.local/state/rolekey"
+
+
+# --- sources that can be read once ---
+
+
+class CountingReader(PinReader):
+    """A reader that counts how often it is asked."""
+
+    def __init__(self):
+        super().__init__(PinSource("fd", "7"))
+        self.readings = 0
+
+    def read(self) -> Pin | None:
+        self.readings += 1
+        if self.readings == 1:
+            raise PinRequiredError("nothing yet", hint="none")
+        return Pin(Secret(CANARY), PinSource("fd", "7"))
+
+
+def test_kept_pin():
+    """A source is read until it gives a PIN, and that one is kept while nothing is known against it."""
+    reader = CountingReader()
+    kept = KeptPin(reader, PinSource("fd", "7"))
+    with pytest.raises(PinRequiredError, match="nothing yet"):
+        kept.read()
+    for _ in range(2):
+        assert kept.read() == Pin(Secret(CANARY), PinSource("fd", "7"))
+        kept.note(usable=False)
+        with pytest.raises(PinRequiredError, match="the PIN from file descriptor 7 may have been refused") as caught:
+            kept.read()
+        assert CANARY not in "".join(traceback.format_exception(caught.value)) + caught.value.hint
+        kept.note(usable=True)
+    assert reader.readings == 2

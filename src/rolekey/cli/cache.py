@@ -11,7 +11,7 @@ from rolekey.cached_answer import cache_directory
 from rolekey.errors import ConfigurationError, printable
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def cache() -> None:
     """List or forget the credentials that credential-process keeps for its next calls."""
 

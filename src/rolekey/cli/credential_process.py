@@ -28,6 +28,7 @@ def credential_process(**values: Any) -> None:
     printed again; `rolekey cache` lists and forgets them.
     """
     claim_descriptor(values["pin_source"])
+    claim_descriptor(values["tpm_parent_password_source"], "--tpm-parent-password-source")
     shield_output(debug=values["debug"])
     if values["debug"]:
         trace_to_stderr()

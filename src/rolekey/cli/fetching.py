@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rolekey.cli.terminal import signals_raise
 from rolekey.config import Settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
@@ -27,7 +28,8 @@ def fetch_credentials(settings: Settings, interaction: Interaction, deadline: De
     from rolekey.create_session import request_credentials  # noqa: PLC0415
     from rolekey.identity import open_identity  # noqa: PLC0415
 
-    with open_identity(settings, interaction, deadline) as identity:
+    # A signal in the middle must leave nothing behind in a TPM.
+    with signals_raise(), open_identity(settings, interaction, deadline) as identity:
         return request_credentials(settings, identity, deadline, opening=opening)
 
 
@@ -50,6 +52,10 @@ def options_from(values: dict[str, Any]) -> Options:
         pin_file_group_readable=bool(values["pin_file_group_readable"]),
         pkcs11_init_args=values["pkcs11_init_args"],
         use_last_try=bool(values["use_last_try"]),
+        tpm_tcti=values["tpm_tcti"],
+        tpm_key_password=values["tpm_key_password"],
+        no_tpm_key_password=bool(values["no_tpm_key_password"]),
+        tpm_parent_password_source=values["tpm_parent_password_source"],
         verify_tls=not values["no_verify_ssl"],
         use_fips_endpoint=values["use_fips_endpoint"],
         use_dualstack_endpoint=values["use_dualstack_endpoint"],

@@ -3,8 +3,7 @@
 Its parser is Go's pflag: a boolean takes a value only after ``=`` (``--debug=true``) and never from the next word;
 numbers are written as in Go; the last of several wins. click's own options do the rest.
 
-A command line may hold a PIN or passphrase, and a missing quote puts a piece of it anywhere: no value that was not
-understood is quoted where it may be one.
+A command line may hold a PIN or passphrase, anywhere if a quote is missing: what was not understood is not quoted.
 """
 
 import re
@@ -14,10 +13,10 @@ from typing import Any, Literal
 
 import click
 
+from rolekey.cli.flag_types import TYPES
 from rolekey.errors import ConfigurationError
 from rolekey.options import DEFAULT_SESSION_DURATION
 from rolekey.pkcs11_uri import redact_pin_value
-from rolekey.secret import Secret
 
 _EXPLICIT = "rolekey.explicit-booleans"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -57,14 +56,14 @@ HELPER_FLAGS = (
     Flag("--with-proxy", "boolean", "Accepted and without effect: HTTPS_PROXY and NO_PROXY always count."),
     Flag("--debug", "boolean", "Say on stderr what is done and why, without secrets."),
     Flag("--certificate", "text", "The certificate: a PEM, DER or PKCS#12 file, or a pkcs11: URI."),
-    Flag("--private-key", "text", "The private key: a PEM or PKCS#12 file, or a pkcs11: URI."),
+    Flag("--private-key", "text", "The private key: a PEM, PKCS#12 or TPM key file, a pkcs11: URI, or handle:0x81..."),
     Flag("--intermediates", "text", "PEM file with the issuers between the certificate and the trust anchor."),
     Flag("--cert-selector", "text", "Selects from the certificate stores of macOS and Windows; not on Linux."),
     Flag("--system-store-name", "text", "A certificate store of Windows; not on Linux.", "MY"),
     Flag("--use-latest-expiring-certificate", "boolean", "Chooses in a certificate store; not on Linux."),
-    Flag("--pkcs11-lib", "text", "The PKCS#11 module to load; by default p11-kit-proxy.so."),
+    Flag("--pkcs11-lib", "text", "The PKCS#11 module; else the URI's, PKCS11_MODULE_PATH, or the first usual one."),
     Flag("--reuse-pin", "boolean", "Accepted: the PIN always serves keys that ask for it at each signature, too."),
-    Flag("--tpm-key-password", "secret", "Password of a TPM key (visible to other processes: prefer a key without)."),
+    Flag("--tpm-key-password", "secret", "Password of a TPM key (visible to other processes: prefer --pin-source)."),
     Flag("--no-tpm-key-password", "boolean", "The TPM key has no password."),
     Flag("--role-session-name", "text", "Name of the role session; the profile must accept one."),
     Flag("--pkcs8-password", "secret", "Passphrase of the key file (visible to other processes)."),
@@ -73,9 +72,13 @@ OWN_FLAGS = (
     Flag("--use-fips-endpoint", "boolean", "Use the region's FIPS endpoint (AWS_USE_FIPS_ENDPOINT)."),
     Flag("--use-dualstack-endpoint", "boolean", "Use the region's dual-stack endpoint (AWS_USE_DUALSTACK_ENDPOINT)."),
     Flag("--pkcs11-init-args", "text", "A string that the module wants at C_Initialize (NSS: configdir=...)."),
-    Flag("--pin-source", "text", "Where the token's PIN is: file:PATH, fd:N, env:NAME, systemd:NAME, prompt or none."),
+    Flag(
+        "--pin-source", "text", "Where PIN or TPM password is: file:PATH, fd:N, env:NAME, systemd:NAME, prompt, none."
+    ),
     Flag("--pin-file-group-readable", "boolean", "A PIN's file may be readable by its group."),
     Flag("--use-last-try", "boolean", "Send a PIN even if the token locks when it is wrong."),
+    Flag("--tpm-tcti", "text", "The TPM: a TCTI such as device:/dev/tpmrm0 (TPM2TOOLS_TCTI, TPM_DEVICE)."),
+    Flag("--tpm-parent-password-source", "text", "Where the password of a TPM key's parent is, as --pin-source."),
     Flag("--timeout", "seconds", "Seconds for everything: token, network, retries.  [default: 50, or 4.5 unattended]"),
 )
 NO_CACHE = Flag("--no-cache", "boolean", "Ask for new credentials, and keep nothing of them.")
@@ -101,44 +104,11 @@ SECRET_FLAGS = tuple(flag.name for flag in HELPER_FLAGS if flag.kind == "secret"
 STORE_FLAGS = ("--cert-selector", "--system-store-name", "--use-latest-expiring-certificate")
 
 
-class _Number(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
-    def __init__(self, name: str, read: Callable[[str], float]) -> None:
-        self.name = name
-        self._read = read
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return value if isinstance(value, int | float) else self._read(value)
-        except ValueError:
-            # The value is not quoted: it may be what was meant for another option.
-            self.fail(f"not a number ({self.name})", param, ctx)
-
-
-def _go_integer(text: str) -> int:
-    octal = re.fullmatch(r"([+-]?)0([0-7_]+)", text)
-    return int(f"{octal[1]}0o{octal[2]}" if octal else text, 0)
-
-
-class _Secret(click.ParamType):  # type: ignore[type-arg]  # as above
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Secret:  # noqa: ARG002 - click's signature
-        return value if isinstance(value, Secret) else Secret(value)
-
-
-_TYPES: dict[str, Any] = {
-    "text": click.STRING,
-    "secret": _Secret(),
-    "integer": _Number("integer", _go_integer),
-    "seconds": _Number("seconds", float),
-}
-
-
 def _option(flag: Flag) -> click.Option:
     if flag.kind == "boolean":
         return click.Option([flag.name], is_flag=True, help=flag.help)
     default = {} if flag.default is None else {"default": flag.default, "show_default": True}
-    return click.Option([flag.name], type=_TYPES[flag.kind], help=flag.help, **default)
+    return click.Option([flag.name], type=TYPES[flag.kind], help=flag.help, **default)
 
 
 class HelperCommand(click.Command):

@@ -80,7 +80,7 @@ def run(args: Sequence[str] | None = None) -> int:
         args: the words after the program's name; the process's own if None.
 
     Returns:
-        The exit code: 0, or what EXIT_CODES says, 70 for a bug of ours, 130 for Ctrl-C.
+        The exit code: 0, or what EXIT_CODES says, 70 for a bug of ours, 130 for Ctrl-C, 143 for SIGTERM.
     """
     try:
         result = cli.main(args=list(args) if args is not None else None, prog_name="rolekey", standalone_mode=False)
@@ -94,8 +94,9 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         report(error.format_message().rstrip("."), "check the option's value")
         return EXIT_CODES[errors.ConfigurationError]
-    except (KeyboardInterrupt, click.Abort):
-        return EXIT_INTERRUPTED
+    except (KeyboardInterrupt, click.Abort, SystemExit) as error:
+        # SystemExit is a signal, by cli.terminal.signals_raise().
+        return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback in front of a user is a bug
         where = traceback.extract_tb(error.__traceback__)[-1]
         # The error's own text is left out: it may hold anything.

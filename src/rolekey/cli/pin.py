@@ -7,13 +7,13 @@ import click
 from rolekey.deadline import Deadline
 from rolekey.errors import ConfigurationError, printable
 from rolekey.pin_record import Entry, TokenName, all_entries, forget
-from rolekey.pins import state_directory
+from rolekey.pins import record_directories
 from rolekey.pkcs11_uri import PKCS11URI
 
 LOCK_SECONDS = 10.0
 
 
-@click.group("pin", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("pin", no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 def pin() -> None:
     """List or forget PIN sources that a token refused."""
 
@@ -21,7 +21,7 @@ def pin() -> None:
 @pin.command("list")
 def list_refused() -> None:
     """List the sources that are not sent again, one a line: token, source, state, time."""
-    entries, damaged = all_entries(state_directory())
+    entries, damaged = all_entries(record_directories())
     for entry in entries:
         sys.stdout.write(printable(f"{token_uri(entry.token)}  {entry.source}  {entry.state}  {entry.at}") + "\n")
     for path in damaged:
@@ -46,7 +46,7 @@ def forget_refused(token: str | None, *, everything: bool) -> None:
     def chosen(entry: Entry) -> bool:
         return uri is None or _matches(uri, entry.token)
 
-    number = forget(state_directory(), chosen, Deadline(LOCK_SECONDS), damaged=everything)
+    number = forget(record_directories(), chosen, Deadline(LOCK_SECONDS), damaged=everything)
     sys.stdout.write(f"forgotten: {number}\n")
 
 

@@ -33,10 +33,12 @@ class Terminal:
             program = pinentry_program(os.environ)
             if program is None:
                 return None
-            with _signals_raise():
+            self._deadline.expect_person()
+            with signals_raise():
                 return Pinentry(program, self._deadline).ask(question)
         import getpass  # noqa: PLC0415 - slow to import; mostly nobody is asked
 
+        self._deadline.expect_person()
         try:
             with _restored_terminal():
                 return Secret(
@@ -91,7 +93,7 @@ def _restored_terminal() -> Iterator[None]:
     terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     try:
         attributes = termios.tcgetattr(terminal)
-        with _signals_raise():
+        with signals_raise():
             try:
                 yield
             finally:
@@ -101,7 +103,8 @@ def _restored_terminal() -> Iterator[None]:
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
+def signals_raise() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP end a with block as an exception does, so that what it holds is put in order."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

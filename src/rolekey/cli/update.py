@@ -53,6 +53,7 @@ def update(**values: Any) -> None:
     ones are written before the old ones expire, until the command is ended; with --once it ends by itself.
     """
     claim_descriptor(values["pin_source"])
+    claim_descriptor(values["tpm_parent_password_source"], "--tpm-parent-password-source")
     shield_output(debug=values["debug"])
     if values["debug"]:
         trace_to_stderr()
@@ -102,11 +103,12 @@ def _expanded(text: str) -> Path:
 
 
 def _check_pin_source(settings: Settings) -> None:
-    if settings.pin_source is not None and settings.pin_source.kind in ("env", "fd"):
-        raise ConfigurationError(
-            f"{settings.pin_source} can be read once, and the PIN is needed for each refresh",
-            hint="give --pin-source file:PATH or systemd:NAME, or --once",
-        )
+    for source in (settings.pin_source, settings.tpm.parent_password_source):
+        if source is not None and source.kind in ("env", "fd"):
+            raise ConfigurationError(
+                f"{source} can be read once, and what it gives is needed for each refresh",
+                hint="give --pin-source file:PATH or systemd:NAME, or --once",
+            )
 
 
 class Fetcher:

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from rolekey.emulator.certificates import (
     Certificate,
@@ -146,10 +147,20 @@ class _PathFinder:
 
 def _signed_by(subject: Certificate, issuer: Certificate) -> bool:
     try:
-        subject.parsed.verify_directly_issued_by(issuer.parsed)
+        if subject.signed is None:
+            subject.parsed.verify_directly_issued_by(issuer.parsed)
+        else:
+            _verify_ecdsa(subject.parsed, subject.signed, issuer.parsed.public_key())
     except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
         return False
     return True
+
+
+def _verify_ecdsa(subject: x509.Certificate, signed: bytes, key: object) -> None:
+    algorithm = subject.signature_hash_algorithm
+    if not isinstance(key, ec.EllipticCurvePublicKey) or algorithm is None:
+        raise InvalidSignature
+    key.verify(subject.signature, signed, ec.ECDSA(algorithm))
 
 
 def _revoked(subject: Certificate, issuer: Certificate, crls: Sequence[x509.CertificateRevocationList]) -> bool:

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, rsa
 from cryptography.x509.oid import ExtensionOID, SignatureAlgorithmOID
 
+from rolekey.emulator.null_parameters import mend
+
 EndEntityKey = (
     rsa.RSAPublicKey
     | ec.EllipticCurvePublicKey
@@ -68,6 +70,7 @@ class Certificate:
     Args:
         der: the certificate's bytes.
         parsed: cryptography's object, for signatures.
+        signed: what its issuer signed, where `parsed` is a copy without a NULL (null_parameters); else None.
         public_key: of a type that can sign a CreateSession request, else None.
         serial: the serial number.
         subject: the subject.
@@ -86,6 +89,7 @@ class Certificate:
 
     der: bytes
     parsed: x509.Certificate
+    signed: bytes | None
     public_key: EndEntityKey | None
     serial: int
     subject: x509.Name
@@ -122,12 +126,13 @@ def read_certificate(der: bytes) -> Certificate:
     try:
         # cryptography warns of odd but readable names and numbers; a stranger's certificate must not write on stderr.
         with warnings.catch_warnings(action="ignore"):
-            return _read(der, x509.load_der_x509_certificate(der))
+            mended, signed = mend(der) or (der, None)
+            return _read(der, x509.load_der_x509_certificate(mended), signed)
     except _DEFECTS as error:
         raise MalformedCertificateError(str(error)) from error
 
 
-def _read(der: bytes, parsed: x509.Certificate) -> Certificate:
+def _read(der: bytes, parsed: x509.Certificate, signed: bytes | None) -> Certificate:
     constraints: x509.BasicConstraints | None = None
     usage: x509.KeyUsage | None = None
     names: tuple[x509.GeneralName, ...] = ()
@@ -145,6 +150,7 @@ def _read(der: bytes, parsed: x509.Certificate) -> Certificate:
     return Certificate(
         der=der,
         parsed=parsed,
+        signed=signed,
         public_key=_signing_key(parsed),
         serial=parsed.serial_number,
         subject=parsed.subject,

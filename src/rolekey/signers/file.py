@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from rolekey.certificates import load_pkcs12, read_file
+from rolekey.certificates import load_pkcs12
 from rolekey.errors import AmbiguousMatchError, KeyNotFoundError, PinIncorrectError, UnsupportedKeyError
 from rolekey.secret import Secret
 from rolekey.signers.base import HashName, PublicKey
@@ -61,21 +61,23 @@ class FileSigner:
         """Nothing is held open."""
 
 
-def open_file_signer(path: Path, passphrase: Callable[[], Secret], *, passphrase_given: bool = False) -> FileSigner:
+def open_file_signer(
+    path: Path, data: bytes, passphrase: Callable[[], Secret], *, passphrase_given: bool = False
+) -> FileSigner:
     """Read the one private key of a file.
 
     Args:
-        path: PEM (text and certificates around the key are ignored) or PKCS#12 without a password.
+        path: its name, for messages.
+        data: its content: PEM (text and certificates around the key are ignored) or PKCS#12 without a password.
         passphrase: gives the passphrase; called only for an encrypted key.
         passphrase_given: the user named a passphrase, which an unencrypted key has no use for.
 
     Raises:
-        KeyNotFoundError: the file cannot be read or holds no private key.
+        KeyNotFoundError: the file holds no private key.
         AmbiguousMatchError: it holds more than one.
         UnsupportedKeyError: a format or type of key that cannot be used.
         PinIncorrectError: the passphrase does not decrypt it.
     """
-    data = read_file(path, "private key file", KeyNotFoundError)
     blocks = [(match[1], match[0] + b"\n") for match in _PEM_BLOCK.finditer(data)]
     if len(blocks) > 1:
         raise AmbiguousMatchError(
@@ -88,8 +90,8 @@ def open_file_signer(path: Path, passphrase: Callable[[], Secret], *, passphrase
     label, pem = blocks[0]
     if label == b"TSS2 PRIVATE KEY":
         raise UnsupportedKeyError(
-            f"{path} is a TPM key, which this version does not sign with",
-            hint="use the key through a PKCS#11 module of the TPM (libtpm2_pkcs11.so) and a pkcs11: URI",
+            f"{path} is a key for a TPM, and holds no key that could be used without one",
+            hint="open it with rolekey.identity.open_identity()",
         )
     if label == b"ENCRYPTED PRIVATE KEY" or b"ENCRYPTED" in pem.split(b"\n\n")[0]:
         return FileSigner(_encrypted_key(path, pem, passphrase()))

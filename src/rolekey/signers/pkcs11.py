@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from rolekey.deadline import Deadline
-from rolekey.errors import DeadlineError, SignerError, UnsupportedKeyError
+from rolekey.errors import DeadlineError, PinError, SignerError, UnsupportedKeyError
 from rolekey.signers.base import HashName, PublicKey
 from rolekey.tokens.failures import is_passing
 from rolekey.tokens.keys import OpenKey
@@ -112,7 +112,7 @@ class PKCS11Signer:
         self._deadline = deadline
 
     def sign(self, message: bytes, *, hash: HashName = "sha256") -> bytes:  # noqa: A002 - the word of the field
-        """Sign a message, as Signer.sign() says: one C_SignInit and one C_Sign.
+        """Sign a message, as Signer.sign() says: one C_SignInit and one C_Sign, between them a context login at most.
 
         A token that was away is looked for again, once; what fails then is the error, and the next call looks again.
         """
@@ -120,7 +120,8 @@ class PKCS11Signer:
             try:
                 return self._sign(self._opened, message, hash)
             except SignerError as error:
-                if not is_passing(error):
+                if not (is_passing(error) and self._opened.can_recover):
+                    self._close_after(error)
                     raise
                 log.debug("%s; the token is opened anew", error.message)
                 self.close()
@@ -129,18 +130,23 @@ class PKCS11Signer:
         try:
             return self._sign(opened, message, hash)
         except SignerError as error:
-            if is_passing(error):
-                self.close()
+            self._close_after(error)
             raise
 
+    def _close_after(self, error: SignerError) -> None:
+        # A signature that was begun, and for which a PIN was refused, ends with its session.
+        if is_passing(error) or isinstance(error, PinError):
+            self.close()
+
     def _sign(self, opened: OpenKey, message: bytes, hash_name: HashName) -> bytes:
+        token, size = opened.session.token, opened.key.field_size
 
-        def sign() -> bytes:
+        def begin() -> Callable[[], bytes]:
             mechanism, name = _choose(opened, hash_name)
-            data = mechanism.prepare(message, hash_name, opened.key.field_size)
-            return mechanism.finish(opened.key.sign(data, name, opened.pin), opened.key.field_size)
+            finish = opened.begin(mechanism.prepare(message, hash_name, size), name)
+            return lambda: mechanism.finish(finish(), size)
 
-        token = opened.session.token
+        sign = self._deadline.run(f"token {token}", begin)
         touch = (TOUCH_SECONDS, lambda: self._remind(f"Touch your token {token}, if it waits for that."))
         return self._deadline.run(f"the signature of token {token}", sign, slow=touch)
 

@@ -94,6 +94,23 @@ def code_name(error: pkcs11.PKCS11Error) -> str:
     return name_of(code) if code is not None else str(error)
 
 
+_CLASSES = {
+    code_name(kind()): kind
+    for kind in vars(codes).values()
+    if isinstance(kind, type) and issubclass(kind, pkcs11.PKCS11Error) and kind is not pkcs11.PKCS11Error
+}
+
+
+def check(result: int) -> None:
+    """Raise python-pkcs11's exception for the return code of a function that was called without it.
+
+    Args:
+        result: the code; CKR_OK passes.
+    """
+    if result:
+        raise _CLASSES.get(name_of(result), pkcs11.PKCS11Error)(f"0x{result:08X}")
+
+
 def translate(error: pkcs11.PKCS11Error, doing: str, *, with_pin: bool = False) -> SignerError:
     """The error of ours for one of python-pkcs11's.
 

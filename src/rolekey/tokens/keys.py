@@ -3,15 +3,37 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
+
+from pkcs11 import exceptions as codes
 
 from rolekey.certificates import spki
 from rolekey.errors import KeyNotFoundError, PinError, SignerError, TokenNotFoundError
-from rolekey.secret import Secret
+from rolekey.tokens.context_signature import ContextSignature
 from rolekey.tokens.modules import Module
 from rolekey.tokens.objects import TokenPrivateKey
 from rolekey.tokens.token import Token, TokenSession
 
 log = logging.getLogger(__name__)
+
+
+class ContextLogin(Protocol):
+    """The PIN that the token accepted, for keys that want it at each signature."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be sent again."""
+
+    def confirm(self, token: Token, signature: ContextSignature) -> None:
+        """Begin a signature, with one context login.
+
+        Args:
+            token: the token.
+            signature: to be finished after this.
+
+        Raises:
+            SignerError: as ContextSignature.begin() says, or the PIN is not sent.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +43,57 @@ class OpenKey:
     Args:
         key: found in the session.
         session: logged in, where the token wants a login.
-        pin: the PIN that was accepted, None where none was needed.
+        login: None where the token wants none.
     """
 
     key: TokenPrivateKey
     session: TokenSession
-    pin: Secret | None
+    login: ContextLogin | None
+
+    @property
+    def can_recover(self) -> bool:
+        """Whether the token may be logged in to once more."""
+        return self.login is None or self.login.usable
+
+    def begin(self, data: bytes, mechanism: str) -> Callable[[], bytes]:
+        """Begin one signature; a key that wants the PIN at each gets it now.
+
+        Args:
+            data: what the mechanism takes.
+            mechanism: its name without ``CKM_``.
+
+        Returns:
+            A function that finishes it, for which the token may want to be touched. It returns the mechanism's own
+            bytes (ECDSA: r and s, concatenated) and raises SignerError.
+
+        Raises:
+            SignerError: the token refused or failed.
+        """
+        self.key.check_usage()
+        if self.login is not None and self.key.always_authenticate:
+            return self._confirmed(self.login, data, mechanism)
+        return lambda: self._sign(data, mechanism)
+
+    def _confirmed(self, login: ContextLogin, data: bytes, mechanism: str) -> Callable[[], bytes]:
+        signature = ContextSignature(self.session, self.key, data, mechanism)
+        login.confirm(self.session.token, signature)
+        return signature.finish
+
+    def _sign(self, data: bytes, mechanism: str) -> bytes:
+        try:
+            return self.key.sign(data, mechanism)
+        except SignerError as error:
+            if self.login is None or not isinstance(error.__cause__, codes.UserNotLoggedIn):
+                raise
+            # Some cards ask for the PIN at each signature and do not say so in CKA_ALWAYS_AUTHENTICATE.
+            log.debug("the token wants the PIN for this signature")
+            try:
+                finish = self._confirmed(self.login, data, mechanism)
+            except SignerError as second:
+                if not isinstance(second.__cause__, codes.OperationActive):
+                    raise
+                raise error from error.__cause__
+        return finish()
 
 
 def reopener(module: Module, opened: OpenKey, login: Callable[[Token], TokenSession]) -> Callable[[], OpenKey]:
@@ -62,7 +129,7 @@ def _find_again(module: Module, opened: OpenKey, login: Callable[[Token], TokenS
     try:
         for key in session.private_keys():
             if _is_same(key, opened.key):
-                return OpenKey(key, session, opened.pin)
+                return OpenKey(key, session, opened.login)
     except BaseException:
         session.close()
         raise

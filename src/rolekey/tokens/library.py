@@ -27,7 +27,6 @@ _SLOT_INFO_SIZE = 64 + 32 + ctypes.sizeof(ctypes.c_ulong) + 4
 # How far into python-pkcs11's object its pointer to the function list is looked for.
 _OBJECT_WORDS = 12
 
-_OneArgument = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)
 _GetSlotInfo = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p)
 
 
@@ -81,8 +80,23 @@ class Library(_pkcs11.lib):
             raise InitializeFailedError(f"C_GetFunctionList answered {name_of(result)}")
         return functions
 
-    def _call(self, place: int, argument: int | None) -> int:
-        result: int = _OneArgument(self._list[place])(argument)
+    @property
+    def has_one_list(self) -> bool:
+        """Whether call() reaches the sessions and objects of python-pkcs11."""
+        return self._one_list
+
+    def call(self, place: int, *arguments: Any) -> int:
+        """Call a function of the module.
+
+        Args:
+            place: in CK_FUNCTION_LIST.
+            arguments: values of ctypes, of the function's own types.
+
+        Returns:
+            The return code.
+        """
+        prototype = ctypes.CFUNCTYPE(ctypes.c_ulong, *map(type, arguments))
+        result: int = prototype(self._list[place])(*arguments)
         return result
 
     def initialize(self) -> None:
@@ -91,10 +105,10 @@ class Library(_pkcs11.lib):
             super().initialize()
             return
         arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK, reserved=self._reserved)
-        result = self._call(_C_INITIALIZE, ctypes.addressof(arguments))
+        result = self.call(_C_INITIALIZE, ctypes.c_void_p(ctypes.addressof(arguments)))
         if result == CKR_CANT_LOCK and self._reserved is None:
             # Callers use one session from one thread at a time, so that a module without locks serves as well.
-            result = self._call(_C_INITIALIZE, None)
+            result = self.call(_C_INITIALIZE, ctypes.c_void_p())
         if result not in (CKR_OK, CKR_CRYPTOKI_ALREADY_INITIALIZED):
             raise InitializeFailedError(f"C_Initialize answered {name_of(result)}")
 
@@ -105,7 +119,7 @@ class Library(_pkcs11.lib):
                 self.finalize()
             super().initialize()
             return
-        result = self._call(_C_FINALIZE, None)
+        result = self.call(_C_FINALIZE, ctypes.c_void_p())
         log.debug("C_Finalize answered %s", name_of(result) if result else "CKR_OK")
         self.initialize()
 
@@ -149,3 +163,8 @@ class Library(_pkcs11.lib):
         self._tolerant = (functions, replacement)  # alive as long as this object, which points to them
         words[places[0]] = ctypes.addressof(functions)
         return True
+
+
+# python-pkcs11's object calls unload() when it ends. At the end of the process the class would go first, depending on
+# what was imported when: it stays.
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(Library))

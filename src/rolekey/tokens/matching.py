@@ -7,12 +7,17 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
-from rolekey.certificates import describe, is_attestation, is_ca, spki
-from rolekey.errors import AmbiguousMatchError, CertificateError, KeyNotFoundError, TokenNotFoundError
+from rolekey.certificates import Certificate, describe, is_attestation, is_ca, spki
+from rolekey.errors import (
+    AmbiguousMatchError,
+    CertificateError,
+    KeyNotFoundError,
+    TokenNotFoundError,
+    UnsupportedKeyError,
+)
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tokens.holders import card_holder
 from rolekey.tokens.modules import Module
@@ -168,7 +173,7 @@ def match_private_key(
     contents: TokenContents,
     keys: Sequence[TokenPrivateKey],
     uri: PKCS11URI,
-    certificate: x509.Certificate | None,
+    certificate: Certificate | None,
     entry: TokenCertificate | None,
     *,
     derived: bool,
@@ -211,7 +216,7 @@ def match_private_key(
 def _belonging(
     contents: TokenContents,
     keys: Iterable[TokenPrivateKey],
-    certificate: x509.Certificate,
+    certificate: Certificate,
     entry: TokenCertificate | None,
 ) -> list[TokenPrivateKey]:
     wanted = certificate.public_key()
@@ -226,7 +231,20 @@ def _belonging(
     return same_id or same_label or unknown
 
 
-def check_public_twin(contents: TokenContents, uri: PKCS11URI, certificate: x509.Certificate) -> None:
+def check_key_type(certificate: Certificate) -> None:
+    """Refuse, before a PIN is asked for, a certificate with whose kind of key no token signs here.
+
+    Raises:
+        UnsupportedKeyError: its key is neither RSA nor EC.
+    """
+    if not isinstance(certificate.public_key(), rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+        raise UnsupportedKeyError(
+            f"the certificate {describe(certificate)} has an ML-DSA key, with which rolekey cannot sign in a token",
+            hint="use a certificate with an RSA or EC key; ML-DSA keys can be used from files",
+        )
+
+
+def check_public_twin(contents: TokenContents, uri: PKCS11URI, certificate: Certificate) -> None:
     """Refuse, before a PIN is asked for, a key URI whose public key is visibly not the certificate's.
 
     Raises:
@@ -242,9 +260,7 @@ def check_public_twin(contents: TokenContents, uri: PKCS11URI, certificate: x509
         )
 
 
-def key_token(
-    tokens: Sequence[TokenContents], certificate: x509.Certificate, home: Token | None, uri: PKCS11URI
-) -> Token:
+def key_token(tokens: Sequence[TokenContents], certificate: Certificate, home: Token | None, uri: PKCS11URI) -> Token:
     """The one token, of those that the key's URI selects, to log in to.
 
     The same public key in several slots is one key (an HA pair, one card behind two modules): the slot listed first is

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pkcs11
 
@@ -11,7 +12,7 @@ from rolekey.errors import ModuleError
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tokens.failures import code_name
 from rolekey.tokens.library import InitializeFailedError, Library
-from rolekey.tokens.search import PROXY, modules_by_name, well_known_modules
+from rolekey.tokens.search import PROXY, modules_by_name, modules_in, well_known_modules
 from rolekey.tokens.token import Token
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ def find_module(named: str | None, uri: PKCS11URI, default: str | None, reserved
 
     Args:
         named: path from an option; it decides.
-        uri: its ``module-path`` and then its ``module-name`` decide next.
+        uri: its ``module-path`` and then its ``module-name`` decide next. A path may be that of a directory, in which
+            ``module-name`` says which.
         default: path from PKCS11_MODULE_PATH.
         reserved: as load_module() takes it.
 
@@ -76,7 +78,7 @@ def find_module(named: str | None, uri: PKCS11URI, default: str | None, reserved
         ModuleError: it cannot be loaded; where nothing was named, the text lists all that was tried.
     """
     if path := named or uri.module_path:
-        return load_module(path, reserved)
+        return _load_path(path, uri.module_name, reserved)
     if uri.module_name:
         paths = modules_by_name(uri.module_name)
         if not paths:
@@ -85,7 +87,23 @@ def find_module(named: str | None, uri: PKCS11URI, default: str | None, reserved
                 hint="name its shared object with --pkcs11-lib PATH",
             )
         return _first(paths, reserved)
-    return load_module(default, reserved) if default else _first([PROXY, *well_known_modules()], reserved)
+    return _load_path(default, None, reserved) if default else _first([PROXY, *well_known_modules()], reserved)
+
+
+def _load_path(path: str, name: str | None, reserved: str | None) -> Module:
+    if not Path(path).is_dir():
+        return load_module(path, reserved)
+    if name is None:
+        raise ModuleError(
+            f"{path} is a directory, not a PKCS#11 module",
+            hint="name the shared object in it, or say which with module-name=NAME in the URI",
+        )
+    paths = modules_in([Path(path)], name)
+    if not paths:
+        raise ModuleError(
+            f"no PKCS#11 module in {path} is called {name}", hint="name its shared object with --pkcs11-lib PATH"
+        )
+    return _first(paths, reserved)
 
 
 def _first(paths: Iterable[str], reserved: str | None) -> Module:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
 import pkcs11
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes as PublicKey
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11.util.ec import encode_ec_public_key
 
+from rolekey.certificates import Certificate, load_certificate
 from rolekey.errors import UnsupportedKeyError
 from rolekey.secret import Secret
 from rolekey.tokens.failures import code_name, translated
@@ -54,7 +54,7 @@ class TokenCertificate(TokenObject):
     """An X.509 certificate in a token."""
 
     object_class: ClassVar[ObjectClass] = ObjectClass.CERTIFICATE
-    certificate: x509.Certificate
+    certificate: Certificate
 
     @classmethod
     def read(cls, handle: Any) -> Self:
@@ -62,7 +62,7 @@ class TokenCertificate(TokenObject):
         value = _attribute(handle, Attribute.VALUE)
         if value is None:
             raise ValueError("it has no CKA_VALUE")
-        return cls(**_name(handle), certificate=x509.load_der_x509_certificate(value))
+        return cls(**_name(handle), certificate=load_certificate(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +113,25 @@ class TokenPrivateKey(TokenObject):
             handle=handle,
         )
 
-    def sign(self, data: bytes, mechanism: str, pin: Secret | None) -> bytes:
-        """One private-key operation: C_SignInit, for an always-authenticate key a context login, C_Sign.
+    def check_usage(self) -> None:
+        """Refuse a key that may not sign.
+
+        Raises:
+            UnsupportedKeyError: CKA_SIGN is false.
+        """
+        if not hasattr(self.handle, "sign"):  # python-pkcs11 gives the method to keys with CKA_SIGN only
+            raise UnsupportedKeyError(
+                f"the key {self} may not sign: its CKA_SIGN is false",
+                hint="use a key that was made for signing",
+            )
+
+    def sign(self, data: bytes, mechanism: str, pin: Secret | None = None) -> bytes:
+        """One private-key operation: C_SignInit, with a PIN a context login, C_Sign.
 
         Args:
             data: what the mechanism takes.
             mechanism: its name without ``CKM_``.
-            pin: for the context login of an always-authenticate key; not used for others.
+            pin: for the context login, or None.
 
         Returns:
             The mechanism's own bytes (ECDSA: r and s, concatenated).
@@ -127,27 +139,10 @@ class TokenPrivateKey(TokenObject):
         Raises:
             SignerError: the token refused or failed.
         """
-        if not hasattr(self.handle, "sign"):  # python-pkcs11 gives the method to keys with CKA_SIGN only
-            raise UnsupportedKeyError(
-                f"the key {self} may not sign: its CKA_SIGN is false",
-                hint="use a key that was made for signing",
-            )
-        context_pin = pin.reveal() if pin and self.always_authenticate else None
-        with translated(f"sign with the key {self}", with_pin=context_pin is not None):
-            try:
-                return self._sign(data, mechanism, context_pin)
-            except pkcs11.UserNotLoggedIn:
-                if context_pin or pin is None:
-                    raise
-                # Some cards ask for the PIN at each signature and do not say so in CKA_ALWAYS_AUTHENTICATE.
-                log.debug("the token wants the PIN for this signature")
-                with suppress(pkcs11.OperationActive):
-                    return self._sign(data, mechanism, pin.reveal())
-                raise
-
-    def _sign(self, data: bytes, mechanism: str, context_pin: str | None) -> bytes:
-        signature: bytes = self.handle.sign(data, mechanism=Mechanism[mechanism], pin=context_pin)
-        return signature
+        with translated(f"sign with the key {self}", with_pin=pin is not None):
+            context_pin = pin.reveal() if pin else None
+            signature: bytes = self.handle.sign(data, mechanism=Mechanism[mechanism], pin=context_pin)
+            return signature
 
 
 Found = TypeVar("Found", TokenCertificate, TokenPublicKey, TokenPrivateKey)

@@ -1,6 +1,6 @@
 """Where PKCS#11 modules are on disk (the systems' packages; p11-kit's and OpenSC's conventions)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 # dlopen() finds it by its name; it shows the tokens of every module that is registered with p11-kit.
@@ -34,10 +34,20 @@ def modules_by_name(name: str, root: Path = Path("/")) -> list[str]:
         name: such as ``softhsm2``.
         root: where to look.
     """
+    return modules_in(_directories(root), name)
+
+
+def modules_in(directories: Iterable[Path], name: str) -> list[str]:
+    """The paths of the modules in some directories that a ``module-name`` means, each file once.
+
+    Args:
+        directories: where to look, and no deeper.
+        name: as modules_by_name() takes it.
+    """
     wanted = {name.lower(), f"lib{name}".lower(), f"{name}-pkcs11".lower()}
     found = {
         path.resolve(): path
-        for directory in _directories(root)
+        for directory in directories
         for path in sorted(directory.iterdir())
         if path.suffix in _ENDINGS and path.stem.lower() in wanted
     }

@@ -6,12 +6,13 @@ from enum import Enum
 from typing import Any
 
 import pkcs11
-from pkcs11 import TokenFlag
+from pkcs11 import SlotFlag, TokenFlag
 
 from rolekey.errors import PinIncorrectError, PinLockedError, PinNotUsableError, SignerError, Tries
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.tokens.failures import code_name, translate, translated
+from rolekey.tokens.library import Library
 from rolekey.tokens.objects import TokenCertificate, TokenObject, TokenPrivateKey, TokenPublicKey, find_objects
 
 log = logging.getLogger(__name__)
@@ -45,10 +46,10 @@ class Token:
 
     Args:
         token: python-pkcs11's token.
-        library: python-pkcs11's module.
+        library: its module.
     """
 
-    def __init__(self, token: Any, library: Any) -> None:
+    def __init__(self, token: Any, library: Library) -> None:
         self._token = token
         self.label = _field(token.label)
         self.serial = _field(token.serial)
@@ -57,8 +58,9 @@ class Token:
         self.slot_id: int = token.slot.slot_id
         self.slot_description = _field(token.slot.slot_description)
         self.slot_manufacturer = _field(token.slot.manufacturer_id)
-        self._library = library
+        self.library = library
         self._flags = token.flags
+        self._removable = bool(token.slot.flags & SlotFlag.REMOVABLE_DEVICE)
 
     def __str__(self) -> str:
         return f"{self.label or 'without a label'} (serial {self.serial or 'unknown'})"
@@ -73,9 +75,9 @@ class Token:
             slot_id=self.slot_id,
             slot_description=self.slot_description,
             slot_manufacturer=self.slot_manufacturer,
-            library_manufacturer=_field(self._library.manufacturer_id),
-            library_description=_field(self._library.library_description),
-            library_version=self._library.library_version,
+            library_manufacturer=_field(self.library.manufacturer_id),
+            library_description=_field(self.library.library_description),
+            library_version=self.library.library_version,
         )
 
     def uri(self, entry: TokenObject | None = None) -> str:
@@ -109,6 +111,11 @@ class Token:
     def protected_authentication_path(self) -> bool:
         """Whether the token asks for the PIN itself, on a pad of its own (CKF_PROTECTED_AUTHENTICATION_PATH)."""
         return bool(self._flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH)
+
+    @property
+    def may_want_a_person(self) -> bool:
+        """Whether the token may wait for a touch or its own PIN pad. Touches are not announced: every card may."""
+        return self._removable or (self.login_required and self.protected_authentication_path)
 
     @property
     def tries(self) -> Tries:
@@ -169,10 +176,11 @@ class Token:
             doing = f"token {self}: login" if pin else f"token {self}: open a session"
             failure = translate(error, doing, with_pin=pin is not None)
             if isinstance(failure, PinIncorrectError):
-                failure.tries = self._tries_now()
+                failure.tries = self.tries_now()
             raise failure from error
 
-    def _tries_now(self) -> Tries:
+    def tries_now(self) -> Tries:
+        """What the token says of the tries that are left, asked anew where it answers."""
         with suppress(SignerError):
             self.refresh()
         return self.tries
@@ -198,6 +206,12 @@ class TokenSession:
     def __init__(self, token: Token, session: Any) -> None:
         self.token = token
         self._session = session
+
+    @property
+    def handle(self) -> int:
+        """The session's number in its module."""
+        number: int = self._session.handle
+        return number
 
     def certificates(self) -> list[TokenCertificate]:
         """The X.509 certificates that are visible now; one that cannot be parsed hides no other."""

@@ -6,12 +6,12 @@ import ctypes
 import logging
 import os
 from dataclasses import dataclass
-from typing import Literal
 
 import pkcs11
 from pkcs11 import exceptions as codes
 
 from rolekey.errors import PinIncorrectError, PinLockedError, SignerError
+from rolekey.pin_guard import Verdict
 from rolekey.tokens.token import Token
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,6 @@ _CKR_OK = 0
 # Its place in CK_FUNCTION_LIST.
 _C_GET_TOKEN_INFO = 7
 _UNAVAILABLE = (0, ctypes.c_ulong(-1).value)  # CK_EFFECTIVELY_INFINITE, CK_UNAVAILABLE_INFORMATION
-_Function = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p)
 
 
 class _TokenInfo(ctypes.Structure):
@@ -59,9 +58,9 @@ class PinLimits:
 
 def pin_limits(token: Token) -> PinLimits:
     """What the token says of the length of its PINs; nothing where it does not answer or contradicts itself."""
-    functions = token._library._list  # noqa: SLF001 - of this package
     info = _TokenInfo()
-    result = _Function(functions[_C_GET_TOKEN_INFO])(token.slot_id, ctypes.addressof(info))
+    place, at = ctypes.c_ulong(token.slot_id), ctypes.c_void_p(ctypes.addressof(info))
+    result = token.library.call(_C_GET_TOKEN_INFO, place, at)
     minimum, maximum = int(info.min_pin_length), int(info.max_pin_length)
     if result != _CKR_OK or minimum == _UNAVAILABLE[1]:
         log.debug("token %s: no limits of the PIN's length: C_GetTokenInfo answered 0x%08X", token, result)
@@ -71,7 +70,6 @@ def pin_limits(token: Token) -> PinLimits:
     return PinLimits(minimum, maximum) if minimum <= maximum else PinLimits(0, None)
 
 
-Verdict = Literal["refused", "unasked", "unclear"]
 # Codes after which the token has not compared the PIN, by the standard's words or because it was not reached.
 _UNASKED = frozenset(
     {
@@ -81,6 +79,7 @@ _UNASKED = frozenset(
         codes.DeviceRemoved,
         codes.HostMemory,
         codes.OperationActive,
+        codes.OperationNotInitialized,
         codes.PinExpired,
         codes.SessionClosed,
         codes.SessionCount,
@@ -100,7 +99,7 @@ def verdict(error: SignerError, *, tries_lost: bool) -> Verdict:
     """What a failed login says of the PIN.
 
     Args:
-        error: of Token.open().
+        error: of Token.open() or ContextSignature.begin().
         tries_lost: whether the token says that fewer tries are left than before.
 
     Returns:

@@ -10,7 +10,7 @@ import time
 from urllib.parse import urlsplit
 
 from rolekey.deadline import Deadline, Started
-from rolekey.errors import TransportError
+from rolekey.errors import RolekeyError
 from rolekey.transport import messages
 from rolekey.transport.messages import Answer, Post, Route, no_answer, no_tls, too_large
 
@@ -87,11 +87,13 @@ def send_directly(request: Post, route: Route, deadline: Deadline, opening: Open
         return deadline.run(f"the answer of {host}", exchange)
     except (OSError, http.client.HTTPException, UnicodeError, _Unusable) as error:
         failure, cause = _failure(error, host)
+        if isinstance(error, TimeoutError) and deadline.remaining() <= 0:  # the socket noticed it before we did
+            failure, cause = deadline.over(f"the answer of {host}"), None
     # Not in the handler: what http.client raises quotes the answer. Only the system's own error is a cause.
     raise failure from cause
 
 
-def _failure(error: Exception, host: str) -> tuple[TransportError, OSError | None]:
+def _failure(error: Exception, host: str) -> tuple[RolekeyError, OSError | None]:
     if isinstance(error, ssl.SSLCertVerificationError):
         return no_tls(host, error.verify_message), error
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):

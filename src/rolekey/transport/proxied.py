@@ -9,7 +9,7 @@ from requests import exceptions as failures
 from requests.utils import get_auth_from_url
 
 from rolekey.deadline import Deadline
-from rolekey.errors import ConfigurationError, TransportError
+from rolekey.errors import ConfigurationError, RolekeyError, TransportError
 from rolekey.secret import Secret
 from rolekey.transport.messages import (
     CONNECT_TIMEOUT,
@@ -79,12 +79,14 @@ def send_through_proxy(request: Post, route: Route, proxy: Secret, deadline: Dea
         return deadline.run(f"the answer of {host}", exchange)
     except (failures.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         failure, cause = _failure(error, host)
+        if isinstance(error, failures.Timeout) and deadline.remaining() <= 0:  # the socket noticed it before we did
+            failure, cause = deadline.over(f"the answer of {host}"), None
     # Not in the handler: what the libraries raise quotes the answer, or pickles with it. Only the system's own error,
     # which knows nothing of it, is a cause.
     raise failure from cause
 
 
-def _failure(error: Exception, host: str) -> tuple[TransportError, OSError | None]:
+def _failure(error: Exception, host: str) -> tuple[RolekeyError, OSError | None]:
     text, cause = _cause(error)
     if isinstance(error, failures.SSLError):
         return no_tls(host, text), cause

@@ -6,15 +6,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from support.card_rig import find_opensc, find_ykcs11
 from support.process import rolekey
 
 pytestmark = pytest.mark.rig("virtual-card")
 
-MODULES = [
-    pytest.param("opensc", marks=pytest.mark.rig("opensc")),
-    pytest.param("ykcs11", marks=pytest.mark.rig("ykcs11")),
-]
 # Takes every card for itself through PC/SC, under the name of gpg's program, for as long as it is told.
 HOLDER = """
 import ctypes, select, sys
@@ -35,14 +30,6 @@ for card in cards:
     pcsc.SCardDisconnect(card, 0)
 pcsc.SCardReleaseContext(context)
 """
-
-
-@pytest.fixture
-def token(virtual_card, name):
-    """The card as one of the modules shows it."""
-    module = {"opensc": find_opensc, "ykcs11": find_ykcs11}[name]()
-    assert module is not None
-    return virtual_card.token(module)
 
 
 @contextmanager
@@ -66,18 +53,17 @@ def run(token, tmp_path):
         *("--role-arn", "arn:aws:iam::000000000000:role/r", "--endpoint", "http://127.0.0.1:1"),
         *("--pkcs11-lib", str(token.module), "--private-key", token.uri("rsa-2048")),
         *("--certificate", str(token.certificate("rsa-2048"))),
+        *("--timeout", "50"),
         environment={**token.environment, "XDG_STATE_HOME": str(tmp_path / "state")},
     )
 
 
-@pytest.mark.parametrize("name", MODULES)
 def test_a_card_that_is_let_go(token, tmp_path):
     """A card that another program holds for a moment is waited for, and then signs."""
     with held_card(token, 2):
         run(token, tmp_path).failed(6, "Connection refused")
 
 
-@pytest.mark.parametrize("name", MODULES)
 def test_a_card_that_is_not_let_go(token, tmp_path):
     """A card that another program keeps: the hint names the program and what makes it let go."""
     with held_card(token, 60) as holder:

@@ -1,26 +1,11 @@
 """A card that is pulled and put back, slow, or given a wrong PIN: rolekey in one process, the card's own counters."""
 
-import threading
-
 import pytest
 
-from support.card_rig import SLOTS, find_opensc, find_ykcs11
+from support.card_rig import SLOTS
 from support.contract_child import RemoteError, contract_child
 
 pytestmark = pytest.mark.rig("virtual-card")
-
-MODULES = [
-    pytest.param("opensc", marks=pytest.mark.rig("opensc")),
-    pytest.param("ykcs11", marks=pytest.mark.rig("ykcs11")),
-]
-
-
-@pytest.fixture
-def token(virtual_card, name):
-    """The card as one of the modules shows it."""
-    module = {"opensc": find_opensc, "ykcs11": find_ykcs11}[name]()
-    assert module is not None
-    return virtual_card.token(module)
 
 
 @pytest.fixture
@@ -31,21 +16,17 @@ def child(token):
 
 
 @pytest.mark.parametrize("label", SLOTS)
-@pytest.mark.parametrize("name", MODULES)
 def test_pulled_during_a_signature_and_put_back(virtual_card, child, token, label):
     """The signature ends with an error of the token; the next one works, and no PIN was refused."""
     card = virtual_card.card
     signer = child.open(token, label)
     signer.sign(b"before")
-    card.sign_delay = 60
-    timer = threading.Timer(1, card.remove)
-    timer.start()
+    card.pull_at_next_signature()
     with pytest.raises(RemoteError) as caught:
         signer.sign(b"during")
-    timer.join()
+    assert not card.is_inserted
     assert caught.value.kind in ("TokenNotFoundError", "TokenOperationError")
     virtual_card.remove()
-    card.sign_delay = 0
     virtual_card.insert()
     done = card.signatures[SLOTS[label]]
     assert signer.sign(b"after")
@@ -53,7 +34,6 @@ def test_pulled_during_a_signature_and_put_back(virtual_card, child, token, labe
     assert card.tries_left == 3
 
 
-@pytest.mark.parametrize("name", MODULES)
 def test_one_operation_for_each_signature(virtual_card, child, token):
     """Each signature is one operation of the card's key, which is one touch; a login is one PIN."""
     for label, slot in SLOTS.items():
@@ -65,7 +45,6 @@ def test_one_operation_for_each_signature(virtual_card, child, token):
     assert virtual_card.card.signatures.total() == 2 * len(SLOTS)
 
 
-@pytest.mark.parametrize("name", MODULES)
 def test_a_wrong_pin_is_one_try(virtual_card, child, token, tmp_path):
     """However often the same file is offered, the card hears its PIN once; a corrected file works at once."""
     pin = tmp_path / "pin"

@@ -1,4 +1,4 @@
-"""NSS, p11-kit and openCryptoki as rigs: seen with OpenSC's pkcs11-tool, without rolekey."""
+"""NSS, p11-kit, openCryptoki and tpm2-pkcs11 as rigs: seen with OpenSC's pkcs11-tool, without rolekey."""
 
 import os
 import subprocess
@@ -75,3 +75,17 @@ def test_opencryptoki_is_the_runs_own(opencryptoki_token):
     assert "rolekey-octok" in tool(opencryptoki_token, "--list-token-slots").stdout
     outside = subprocess.run(["pkcs11-tool", *words], capture_output=True, text=True, check=False, timeout=120)
     assert "rolekey-octok" not in outside.stdout
+
+
+def test_tpm2_pkcs11_is_in_the_tpm(tpm2_pkcs11_token):
+    """The TPM counts a wrong PIN, the module writes about it on stderr, and without the TPM there is no token."""
+    token, tpm = tpm2_pkcs11_token
+    assert tool(token, "--login", "--pin", token.user_pin, "--list-objects").returncode == 0
+    refused = tool(token, "--login", "--pin", "another-pin", "--list-objects")
+    assert "CKR_PIN_INCORRECT" in refused.stderr
+    assert "ERROR" in refused.stderr
+    assert tpm.lockout_counter() == 1
+    tpm.stop()
+    assert tool(token, "--list-token-slots").returncode != 0
+    tpm.start()
+    assert "rolekey-tpm" in tool(token, "--list-token-slots").stdout

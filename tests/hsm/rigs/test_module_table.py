@@ -3,10 +3,10 @@
 import pytest
 
 from support.card_rig import card_in_reader, find_opensc, find_ykcs11
-from support.module_table import Subject, committed, render, softhsm_as_rig_token, try_everything, write
+from support.module_table import TABLE, Subject, softhsm_as_rig_token, try_everything
 from support.p11_kit_rig import find_p11_kit
 
-RIGS = ("softhsm", "virtual-card", "opensc", "ykcs11", "nss", "p11-kit", "opencryptoki")
+RIGS = ("softhsm", "virtual-card", "opensc", "ykcs11", "nss", "p11-kit", "opencryptoki", "tpm2-pkcs11")
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,9 @@ def card(pcscd, tmp_path_factory):
 
 
 @pytest.mark.rig(*RIGS)
-def test_the_table_of_the_page(provisioned_token, card, nss_token, p11_kit_server, opencryptoki_token, request):
+def test_the_table_of_the_page(
+    provisioned_token, card, nss_token, p11_kit_server, opencryptoki_token, tpm2_pkcs11_token, request
+):
     """Every cell of the table is what happened in this run; a wrong PIN costs a card one try."""
     rows = {}
 
@@ -33,7 +35,5 @@ def test_the_table_of_the_page(provisioned_token, card, nss_token, p11_kit_serve
     add(Subject("openCryptoki, software token", opencryptoki_token))
     server = p11_kit_server
     add(Subject("p11-kit client, SoftHSM behind it", server.token(find_p11_kit()), server.kill, server.start))
-    table = render(rows)
-    if request.config.getoption("--write-module-table"):
-        write(table)
-    assert committed() == table, "the table has changed: look at it, and run scripts/module-table"
+    add(Subject("tpm2-pkcs11, TPM 2.0", tpm2_pkcs11_token[0]))
+    TABLE.check(rows, write=request.config.getoption("--write-module-table"))

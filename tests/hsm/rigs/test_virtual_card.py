@@ -3,7 +3,6 @@
 import hashlib
 import os
 import subprocess
-import threading
 import time
 
 import pytest
@@ -11,22 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from support.card_rig import card_in_reader, find_opensc, find_ykcs11
+from support.card_rig import card_in_reader
 
 pytestmark = pytest.mark.rig("virtual-card")
-
-MODULES = [
-    pytest.param("opensc", marks=pytest.mark.rig("opensc")),
-    pytest.param("ykcs11", marks=pytest.mark.rig("ykcs11")),
-]
-
-
-@pytest.fixture
-def token(virtual_card, name):
-    """The card as one of the modules shows it."""
-    module = {"opensc": find_opensc, "ykcs11": find_ykcs11}[name]()
-    assert module is not None
-    return virtual_card.token(module)
 
 
 @pytest.fixture
@@ -67,7 +53,6 @@ def sign(tool, token, tmp_path):
     return sign_and_verify
 
 
-@pytest.mark.parametrize("name", MODULES)
 def test_objects(tool):
     """Both modules list four certificates under the ids 01 to 04, without a PIN."""
     listed = tool("--list-objects", "--type", "cert").stdout
@@ -76,8 +61,7 @@ def test_objects(tool):
         assert f"ID:         {object_id}" in listed
 
 
-@pytest.mark.parametrize("name", ["ykcs11"])
-@pytest.mark.rig("ykcs11")
+@pytest.mark.parametrize("token", [pytest.param("ykcs11", marks=pytest.mark.rig("ykcs11"))], indirect=True)
 def test_attestation_twins(tool):
     """Yubico's module shows a second certificate, with the key's own attestation, under the same id."""
     listed = tool("--list-objects", "--type", "cert").stdout
@@ -85,7 +69,6 @@ def test_attestation_twins(tool):
     assert "X.509 Certificate for PIV Attestation 9a" in listed
 
 
-@pytest.mark.parametrize("name", MODULES)
 def test_signatures(sign, virtual_card, token):
     """RSA and EC keys sign; one login each, and the card counts what each key did."""
     sign("rsa-2048", "01", "--login", "--pin", token.user_pin)
@@ -95,7 +78,6 @@ def test_signatures(sign, virtual_card, token):
     assert virtual_card.card.signatures == {0x9A: 1, 0x9E: 1}
 
 
-@pytest.mark.parametrize("name", MODULES)
 def test_always_authenticate(sign, virtual_card, token):
     """The key in 9C wants the PIN once more, right before it signs."""
     sign("always-auth", "02", "--login", "--pin", token.user_pin)
@@ -103,7 +85,6 @@ def test_always_authenticate(sign, virtual_card, token):
     assert virtual_card.card.signatures == {0x9C: 1}
 
 
-@pytest.mark.parametrize("name", MODULES)
 def test_pin_counter(tool, virtual_card, token):
     """A wrong PIN costs a try, the right one gives all back, three wrong ones in a row lock the card."""
     card = virtual_card.card
@@ -124,7 +105,6 @@ def test_pin_counter(tool, virtual_card, token):
     assert login(token.user_pin)
 
 
-@pytest.mark.parametrize("name", MODULES)
 def test_slow_touch(sign, virtual_card, token):
     """A signature waits as long as the finger does."""
     virtual_card.card.sign_delay = 1.0
@@ -133,27 +113,22 @@ def test_slow_touch(sign, virtual_card, token):
     assert time.monotonic() - start >= 1.0
 
 
-@pytest.mark.parametrize("name", MODULES)
 def test_pulled_while_a_finger_is_waited_for(tool, virtual_card, token, tmp_path):
     """A card that is pulled in the middle of a signature ends it with an error, and works again after insertion."""
     message = tmp_path / "message"
     message.write_bytes(b"message")
-    virtual_card.card.sign_delay = 60
-    timer = threading.Timer(1.5, virtual_card.card.remove)
-    timer.start()
+    virtual_card.card.pull_at_next_signature()
     words = ("--login", "--pin", token.user_pin, "--sign", "--id", "01", "--mechanism", "SHA256-RSA-PKCS")
     files = ("--input-file", str(message), "--output-file", str(tmp_path / "signature"))
     done = tool(*words, *files)
-    timer.join()
     assert done.returncode != 0
+    assert not virtual_card.card.is_inserted
     virtual_card.remove()
-    virtual_card.card.sign_delay = 0
     virtual_card.insert()
     done = tool(*words, *files)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", MODULES)
 def test_two_cards(tool, pcscd, tmp_path):
     """A second card, in the second reader, is another token."""
     with card_in_reader(pcscd, tmp_path / "second", reader=1, serial=10_000_002):

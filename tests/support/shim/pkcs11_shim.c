@@ -18,10 +18,12 @@
  *                        C_GetInfo (libraryDescription, -); blanks fill it up
  *   set=N clear=N        flags of C_GetTokenInfo and C_GetSlotInfo
  *   min-pin=N max-pin=N  of C_GetTokenInfo
+ *   pad-pin=HEX          what C_Login is given where the program gave it no PIN: as if somebody had used a PIN pad
  *   hide=N add=N         a mechanism taken out of, or added to, C_GetMechanismList
  *
  * The detail is: C_Login's user type; C_SignInit's mechanism; the first type of C_GetAttributeValue; for C_Sign 1 with a
- * buffer and 0 for the question after the length; otherwise 0.
+ * buffer and 0 for the question after the length; otherwise 0. A C_Login without a PIN has a second line, as
+ * C_Login(NULL).
  *
  * Written from the OASIS standard's function list and structures (PKCS#11 v2.40, base specification): on Unix every
  * parameter is a pointer or a CK_ULONG, both as wide as `unsigned long`, and structures have their natural alignment.
@@ -97,7 +99,7 @@ struct text {
 struct rule {
   word id, slot, only, skip, times, sleep, result, set, clear, min_pin, max_pin, hide, add;
   int hang, crash, after;
-  struct text out, err, label, serial;
+  struct text out, err, label, serial, pad_pin;
 };
 
 static struct function_list *real, wrapped;
@@ -121,6 +123,7 @@ static void parse(char *words, struct rule *rule) {
   };
   struct { const char *name; struct text *text; } texts[] = {
     {"out", &rule->out}, {"err", &rule->err}, {"label", &rule->label}, {"serial", &rule->serial},
+    {"pad-pin", &rule->pad_pin},
   };
   char *rest = NULL;
   memset(rule, 0, sizeof *rule);
@@ -196,6 +199,7 @@ static struct rule rules_for(const char *name, word slot, word detail) {
     if (rule.add != ANY) sum.add = rule.add;
     if (rule.label.given) sum.label = rule.label;
     if (rule.serial.given) sum.serial = rule.serial;
+    if (rule.pad_pin.given) sum.pad_pin = rule.pad_pin;
   }
   if (file) fclose(file);
   return sum;
@@ -265,7 +269,9 @@ static word list_mechanisms(word slot, word *list, word *count, const struct rul
 static word call(int which, word a, word b, word c, word d, word e, const struct rule *rule) {
   if (which == C_GetMechanismList && b != ANY && (rule->hide != ANY || rule->add != ANY))
     return list_mechanisms(a, (word *)b, (word *)c, rule);
-  word result = real->call[which](a, b, c, d, e);
+  int by_pad = which == C_Login && !c && rule->pad_pin.given;
+  word result = by_pad ? real->call[C_Login](a, b, (word)rule->pad_pin.bytes, (word)rule->pad_pin.length, 0)
+                       : real->call[which](a, b, c, d, e);
   if (which == C_CloseSession) forget(a);
   if (result != CKR_OK) return result;
   if (which == C_OpenSession) remember(*(word *)e, a);
@@ -286,6 +292,7 @@ static word pass(const char *name, int which, int has_session, word a, word b, w
   int has_slot = which == C_GetSlotInfo || which == C_GetTokenInfo || which == C_GetMechanismList || which == C_OpenSession;
   word slot = has_slot ? a : has_session ? slot_of(a) : ANY, detail = detail_of(which, b, c, d);
   write_log(name, detail);
+  if (which == C_Login && !c) write_log("C_Login(NULL)", detail);
   struct rule rule = rules_for(name, slot, detail);
   if (rule.sleep) {
     struct timespec pause = {(time_t)(rule.sleep / 1000), (long)(rule.sleep % 1000) * 1000000};

@@ -1,5 +1,6 @@
 """Whom a trust anchor vouches for (IAM Roles Anywhere trust model)."""
 
+import base64
 import itertools
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from rolekey.emulator.certificates import read_certificate
 from rolekey.emulator.model import TrustAnchor
 from support.emulator_caller import ANCHOR, NOW, Caller, trust
+from support.null_parameters import with_null_parameters
 from support.pki import Issued, key_usage, make_name, make_root
 
 UNTRUSTED = (403, "AccessDeniedException", "Untrusted signing certificate")
@@ -231,3 +233,16 @@ def test_an_intermediate_with_a_long_name_is_matched(caller):
     intermediate = caller.root.issue_authority(subject=name)
     caller.leaf, caller.chain = intermediate.issue(), [intermediate.certificate]
     assert caller.ask().status == 201
+
+
+@pytest.mark.parametrize("forged", [False, True])
+def test_a_null_beside_the_algorithm_is_let_through(caller, forged):
+    """A NULL beside ecdsa-with-SHA2 is overlooked in every certificate of the path; the issuer's signature is not."""
+    root, intermediate = caller.root, deep(caller, 1)
+    caller.leaf = intermediate.issue()
+    signed = ((root, root), (intermediate, root), (caller.leaf, make_root() if forged else intermediate))
+    anchor, above, leaf = (with_null_parameters(each.certificate, by.key) for each, by in signed)
+    caller.anchor = TrustAnchor(ANCHOR, (read_certificate(anchor),))
+    headers = {"x-amz-x509": leaf, "x-amz-x509-chain": above}
+    answer = caller.ask(headers={name: base64.b64encode(der).decode() for name, der in headers.items()})
+    assert answer.refusal == UNTRUSTED if forged else answer.status == 201

@@ -1,0 +1,42 @@
+"""What the values of the official helper's flags are to click: numbers as Go reads them, and passwords."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from rolekey.secret import Secret
+
+
+class _Number(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
+    def __init__(self, name: str, read: Callable[[str], float]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return value if isinstance(value, int | float) else self._read(value)
+        except ValueError:
+            # The value is not quoted: it may be what was meant for another option.
+            self.fail(f"not a number ({self.name})", param, ctx)
+
+
+def _go_integer(text: str) -> int:
+    octal = re.fullmatch(r"([+-]?)0([0-7_]+)", text)
+    return int(f"{octal[1]}0o{octal[2]}" if octal else text, 0)
+
+
+class _SecretText(click.ParamType):  # type: ignore[type-arg]  # as above
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Secret:  # noqa: ARG002 - click's signature
+        return value if isinstance(value, Secret) else Secret(value)
+
+
+TYPES: dict[str, Any] = {
+    "text": click.STRING,
+    "secret": _SecretText(),
+    "integer": _Number("integer", _go_integer),
+    "seconds": _Number("seconds", float),
+}

@@ -1,0 +1,45 @@
+"""A key that a TPM has, or can load, before anything is asked of the TPM."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rolekey.signers.tpm_policy import PolicyStep, policy_of
+from rolekey.signers.tpm_public import PublicArea
+from rolekey.tss2_key import TSS2Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TPMKey:
+    """A key.
+
+    Args:
+        text: what messages call it.
+        area: its public area.
+        policy: the commands that allow a signature; empty where its password does.
+        file: what its file says, or None.
+        handle: under which the TPM keeps it; 0 for a key file.
+    """
+
+    text: str
+    area: PublicArea
+    policy: tuple[PolicyStep, ...] = ()
+    file: TSS2Key | None = None
+    handle: int = 0
+
+
+def read_key_file(path: Path, data: bytes) -> TPMKey:
+    """The key of a TSS2 key file.
+
+    Args:
+        path: its name, for messages.
+        data: its content.
+
+    Raises:
+        KeyNotFoundError: it holds no TPM key.
+        UnsupportedKeyError: the key is damaged, or cannot be used.
+        AmbiguousMatchError: it holds more than one private key.
+    """
+    file = TSS2Key.parse(data, str(path))
+    text = f"the TPM key {path}" + (f" ({file.description})" if file.description else "")
+    area = PublicArea.parse(file.public, text)
+    return TPMKey(text=text, area=area, file=file, policy=policy_of(file, area, text))

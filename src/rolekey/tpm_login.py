@@ -1,0 +1,170 @@
+"""The passwords of a key in a TPM and of its parent: where they come from.
+
+One source decides for each, as for a token's PIN: a refusal ends the run, and pin_guard keeps the next run from sending
+the same again.
+"""
+
+from rolekey.config import Settings
+from rolekey.deadline import Deadline
+from rolekey.errors import (
+    ConfigurationError,
+    PinNotUsableError,
+    PinRequiredError,
+    Tries,
+    UnsupportedKeyError,
+    printable,
+)
+from rolekey.interaction import Interaction
+from rolekey.pin_record import Directories, TokenName
+from rolekey.pin_source import FORMS, PinSource
+from rolekey.pins import Pin, PinReader, PinSupply, usable_pin
+from rolekey.signers.tpm_connection import TPM
+from rolekey.signers.tpm_device import TPMDevice
+from rolekey.signers.tpm_key import TPMKey
+from rolekey.signers.tpm_objects import read_public
+from rolekey.signers.tpm_public import PublicArea
+from rolekey.tpm_passwords import Holder, TPMPasswords, check_lockout
+from rolekey.tss2_key import HIERARCHIES
+
+_TRIES_LEFT: dict[Tries, str] = {"low": " (few tries are left)", "last": " (THE LAST TRY)"}
+# The longest password that a hierarchy can have, in bytes: the longest hash of any TPM.
+_LONGEST = 64
+
+
+class TPMLogin:
+    """Sees to the passwords as the settings say. Make it early: one in a variable is taken out of it then.
+
+    Args:
+        settings: where passwords come from.
+        interaction: asks where no source is configured.
+        deadline: for the sources, for other processes that send a password to the same key, and for the TPM.
+        directories: where the record of refused sources is.
+        pins: gives the key's configured password in place of its source.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        interaction: Interaction,
+        deadline: Deadline,
+        directories: Directories,
+        pins: PinSupply | None = None,
+    ) -> None:
+        readable = settings.pin_file_group_readable
+        self._settings = settings
+        self._pins = pins or PinReader(settings.pin_source, group_readable=readable)
+        self._parent_reader = PinReader(
+            settings.tpm.parent_password_source, group_readable=readable, option="--tpm-parent-password-source"
+        )
+        self._interaction = interaction
+        self._deadline = deadline
+        self._directories = directories
+
+    def open(self, device: TPMDevice, key: TPMKey) -> TPMPasswords:
+        """Read or ask for what the key and its parent need. Nothing is sent yet.
+
+        Args:
+            device: the TPM; a locked one is found before anybody is asked.
+            key: the key.
+
+        Raises:
+            PinError: there is no password, it cannot be one, or the TPM takes none.
+            UnsupportedKeyError: a password was given for a key that has none.
+        """
+        parent = self._parent(device, key)
+        own = Holder(
+            _name_of(key.area),
+            key.text,
+            key.area.largest_password,
+            key.area.counts_wrong_passwords,
+        )
+        last = self._settings.use_last_try
+        passwords = TPMPasswords(self._directories, self._deadline, self._pins, use_last_try=last)
+        passwords.parent = parent
+        if key.policy and not any(step.needs_password for step in key.policy):
+            return passwords
+        empty = self._empty_source(key)
+        if empty is not None:
+            passwords.empty = (own, empty)
+        else:
+            passwords.key = (own, self._key_password(device, own))
+        return passwords
+
+    def _empty_source(self, key: TPMKey) -> PinSource | None:
+        """Who says that the key has no password, or None where nobody does."""
+        settings = self._settings.tpm
+        if key.file is not None and key.file.empty_auth:
+            if settings.key_password is not None:
+                raise UnsupportedKeyError(
+                    f"a password was given, but {key.text} has none (emptyAuth)", hint="leave out --tpm-key-password"
+                )
+            return PinSource("empty-auth")
+        if settings.key_password is None and settings.no_key_password:
+            return PinSource("no-tpm-key-password")
+        return None
+
+    def _key_password(self, device: TPMDevice, holder: Holder) -> Pin:
+        tries: Tries = "unknown"
+        if holder.counted:
+            lockout = device.run("the TPM", TPM.lockout)
+            check_lockout(lockout, use_last_try=self._settings.use_last_try)
+            tries = lockout.tries
+        given, named = self._settings.tpm.key_password, self._settings.pin_source
+        if given is not None:
+            pin: Pin | None = Pin(usable_pin(given, "--tpm-key-password"), PinSource("tpm-key-password"))
+        elif named is not None and named.kind == "none":
+            raise PinRequiredError(
+                f"{holder.text} needs a password, and --pin-source is none", hint=f"give one of {FORMS} to --pin-source"
+            )
+        else:
+            pin = self._deadline.run("the password's source", self._pins.read)
+        return _checked(pin or self._ask(holder, tries), holder)
+
+    def _ask(self, holder: Holder, tries: Tries = "unknown") -> Pin:
+        role = self._settings.role_arn.role_name
+        left = _TRIES_LEFT.get(tries, "")
+        answer = self._interaction.ask(printable(f"Password of {holder.text}{left} for role {role}: "))
+        if answer is None:
+            raise PinRequiredError(
+                f"{holder.text} needs a password and there is none to be had: no source is named, no terminal, no "
+                "display with a pinentry",
+                hint=f"give --pin-source one of {FORMS}; or --no-tpm-key-password, if the key has no password",
+            )
+        return Pin(usable_pin(answer, "the terminal"), PinSource("prompt"))
+
+    def _parent(self, device: TPMDevice, key: TPMKey) -> tuple[Holder, Pin] | None:
+        source = self._settings.tpm.parent_password_source
+        if source is None or source.kind == "none":
+            return None
+        if key.file is None:
+            raise ConfigurationError(
+                "--tpm-parent-password-source is for a key in a file, and --private-key names a handle",
+                hint="leave it out: a key that the TPM keeps is used without its parent",
+            )
+        number, text = key.file.parent, f"the parent of {key.text}"
+        holder = device.run("the TPM", lambda tpm: _parent_holder(tpm, number, text))
+        pin = self._deadline.run("the password's source", self._parent_reader.read)
+        return holder, _checked(pin or self._ask(holder), holder)
+
+
+def _checked(pin: Pin, holder: Holder) -> Pin:
+    if len(pin.secret.reveal().encode()) > holder.longest:
+        raise PinNotUsableError(
+            f"the password from {pin.source} is longer than that of {holder.text} can be",
+            hint=f"it was not sent; it can have {holder.longest} bytes; correct the source",
+        )
+    return pin
+
+
+def _name_of(area: PublicArea) -> TokenName:
+    """What tells a key from all others, in every TPM: its Name, as much of it as a serial number of PKCS#11 holds."""
+    return TokenName("TPM key", area.name[2:10].hex(), "", "")
+
+
+def _parent_holder(tpm: TPM, handle: int, text: str) -> Holder:
+    if handle in HIERARCHIES:
+        manufacturer, model = tpm.maker()
+        name = TokenName("TPM hierarchy", f"{handle:#x}", manufacturer, model)
+        return Holder(name, f"{text}, the hierarchy {handle:#x}", _LONGEST, counted=False)
+    area = read_public(tpm, handle, f"{text}, {handle:#x}")
+    return Holder(_name_of(area), f"{text}, {handle:#x}", area.largest_password, area.counts_wrong_passwords)

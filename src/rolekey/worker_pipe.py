@@ -1,0 +1,76 @@
+"""What travels between a worker's two ends: frames of bytes, each with its length in front."""
+
+import pickle
+import struct
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+from rolekey import errors
+from rolekey.errors import RolekeyError, TokenOperationError
+from rolekey.secret import Secret
+
+MAX_FRAME = 1 << 24
+_LENGTH = struct.Struct(">I")
+
+
+class _SecretPickler(pickle.Pickler):
+    """A Secret refuses to be pickled; the pipe to our own child is the one exception."""
+
+    def reducer_override(self, obj: object) -> Any:
+        return (Secret, (obj.reveal(),)) if isinstance(obj, Secret) else NotImplemented
+
+
+def dump(value: object) -> bytes:
+    """A pickle, which may hold secrets: from the parent to its child only."""
+    buffer = BytesIO()
+    _SecretPickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
+def write(pipe: Any, data: bytes) -> None:
+    """Write one frame; raises OSError where nobody reads it."""
+    frame = memoryview(_LENGTH.pack(len(data)) + data)
+    while frame:
+        frame = frame[pipe.write(frame) :]
+    pipe.flush()
+
+
+def read(pipe: Any) -> bytes:
+    """Read one frame.
+
+    Raises:
+        EOFError: the other end is closed.
+        ValueError: the frame is larger than MAX_FRAME.
+    """
+    (length,) = _LENGTH.unpack(_read_exactly(pipe, _LENGTH.size))
+    if length > MAX_FRAME:
+        raise ValueError("a frame that is too large")
+    return _read_exactly(pipe, length)
+
+
+def _read_exactly(pipe: Any, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        piece = pipe.read(length - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return bytes(data)
+
+
+def dump_error(error: RolekeyError) -> dict[str, Any]:
+    """An error as a JSON object."""
+    fields = {name: getattr(error, name) for name in ("tries", "candidates") if hasattr(error, name)}
+    return {"class": type(error).__name__, "message": error.message, "hint": error.hint, "fields": fields}
+
+
+def load_error(document: Mapping[str, Any]) -> RolekeyError:
+    """The error behind dump_error()'s object; one of a class that is not known becomes a TokenOperationError."""
+    kind = getattr(errors, str(document["class"]), None)
+    if not (isinstance(kind, type) and issubclass(kind, RolekeyError)):
+        kind = TokenOperationError
+    fields = dict(document["fields"])
+    if "candidates" in fields:
+        fields["candidates"] = tuple(map(str, fields["candidates"]))
+    return kind(str(document["message"]), hint=str(document["hint"]), **fields)

@@ -31,3 +31,16 @@ class Credentials:
     secret_access_key: str = field(repr=False)
     session_token: str = field(repr=False)
     expiration: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one CreateSession gave.
+
+    Args:
+        credentials: the credentials.
+        certificate_expires: when the certificate expires that was used, aware; None where that is not known.
+    """
+
+    credentials: Credentials
+    certificate_expires: datetime | None = None

@@ -13,29 +13,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
-from rolekey.credentials import Credentials
-from rolekey.errors import RolekeyError
+from rolekey.credentials import Credentials, Fetched
+from rolekey.errors import RolekeyError, ServiceError
 from rolekey.schedule import SHORTEST_PAUSE, mandatory_window, seconds_to_refresh, seconds_to_retry
 
 log = logging.getLogger(__name__)
 
 # How long the thread sleeps at most before it looks at the clock: that long a laptop that woke up is served old ones.
 LONGEST_SLEEP = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What one CreateSession gave.
-
-    Args:
-        credentials: the credentials.
-        certificate_expires: when the certificate expires that was used, aware; None where that is not known.
-    """
-
-    credentials: Credentials
-    certificate_expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +33,7 @@ class ProviderMetrics:
         certificate_expires: when the certificate expires, as above.
         refreshes: CreateSessions that gave credentials.
         failures: those that did not.
+        signatures: those CreateSessions that got as far as to the service.
         seconds: how long the last one took.
         last_success: when the last one that gave credentials ended, in seconds since 1970; None where none did.
     """
@@ -55,6 +42,7 @@ class ProviderMetrics:
     certificate_expires: float | None
     refreshes: int
     failures: int
+    signatures: int
     seconds: float
     last_success: float | None
 
@@ -87,7 +75,7 @@ class Provider:
         self._due = 0.0
         self._failure: RolekeyError | None = None
         self._failures_in_a_row = 0
-        self._metrics = ProviderMetrics(None, None, 0, 0, 0.0, None)
+        self._metrics = ProviderMetrics(None, None, 0, 0, 0, 0.0, None)
 
     def current(self) -> Credentials | None:
         """The credentials, if they have not expired; never waits, and wakes the thread where there is need."""
@@ -172,6 +160,7 @@ class Provider:
             certificate_expires=until.timestamp() if until else None,
             refreshes=before.refreshes + 1,
             failures=before.failures,
+            signatures=before.signatures + 1,
             seconds=max(0.0, now - began),
             last_success=now,
         )
@@ -189,6 +178,7 @@ class Provider:
             before.certificate_expires,
             before.refreshes,
             before.failures + 1,
+            before.signatures + isinstance(error, ServiceError),
             max(0.0, now - began),
             before.last_success,
         )

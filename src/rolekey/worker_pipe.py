@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
-from rolekey import errors
-from rolekey.errors import RolekeyError, TokenOperationError
+from rolekey.errors import RolekeyError, TokenOperationError, error_from_document, error_to_document
 from rolekey.secret import Secret
 
 MAX_FRAME = 1 << 24
+# Kinds of PinSource that are the parent's, and can be read once.
+KEPT = ("fd", "env")
 _LENGTH = struct.Struct(">I")
 
 
@@ -61,16 +62,13 @@ def _read_exactly(pipe: Any, length: int) -> bytes:
 
 def dump_error(error: RolekeyError) -> dict[str, Any]:
     """An error as a JSON object."""
-    fields = {name: getattr(error, name) for name in ("tries", "candidates") if hasattr(error, name)}
-    return {"class": type(error).__name__, "message": error.message, "hint": error.hint, "fields": fields}
+    return error_to_document(error)
 
 
 def load_error(document: Mapping[str, Any]) -> RolekeyError:
-    """The error behind dump_error()'s object; one of a class that is not known becomes a TokenOperationError."""
-    kind = getattr(errors, str(document["class"]), None)
-    if not (isinstance(kind, type) and issubclass(kind, RolekeyError)):
-        kind = TokenOperationError
-    fields = dict(document["fields"])
-    if "candidates" in fields:
-        fields["candidates"] = tuple(map(str, fields["candidates"]))
-    return kind(str(document["message"]), hint=str(document["hint"]), **fields)
+    """The error behind dump_error()'s object; one that is not known becomes a TokenOperationError."""
+    try:
+        return error_from_document(document)
+    except ValueError:
+        message, hint = str(document.get("message")), str(document.get("hint"))
+        return TokenOperationError(message, hint=hint)

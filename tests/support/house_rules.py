@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("vend", "keys", "doctor"),
-    ("provider", "worker"),
+    ("provider", "worker", "worker_child"),
     ("cache", "create_session"),
     ("cache_question", "identity", "token_identity", "tpm_identity", "transport"),
     ("token_login", "tpm_login"),

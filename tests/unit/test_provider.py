@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rolekey.credentials import Credentials
+from rolekey.credentials import Credentials, Fetched
 from rolekey.errors import RolekeyError, TransportError
-from rolekey.provider import LONGEST_SLEEP, Fetched, Provider
+from rolekey.provider import LONGEST_SLEEP, Provider
 
 START = 1_800_000_000.0
 HOUR = 3600.0

@@ -1,13 +1,16 @@
 """From a command line to credentials: what the commands that ask the service have in common."""
 
+from collections.abc import Callable
 from typing import Any
 
-from rolekey.cli.terminal import signals_raise
+from rolekey.cli.terminal import Terminal, signals_raise
 from rolekey.config import Settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
-from rolekey.interaction import Interaction
+from rolekey.errors import ServiceError
+from rolekey.interaction import Interaction, NoInteraction
 from rolekey.options import Options
+from rolekey.secret import Secret
 
 
 def fetch_credentials(settings: Settings, interaction: Interaction, deadline: Deadline) -> Credentials:
@@ -61,3 +64,53 @@ def options_from(values: dict[str, Any]) -> Options:
         use_dualstack_endpoint=values["use_dualstack_endpoint"],
         timeout=values["timeout"],
     )
+
+
+def person_for(settings: Settings) -> Callable[[Deadline], Interaction]:
+    """Who is asked, and until when: the terminal or a window, or nobody where ``--pin-source none`` says so."""
+    if settings.pin_source is not None and settings.pin_source.kind == "none":
+        return lambda _deadline: NoInteraction()
+    return Terminal
+
+
+class KeptAnswers:
+    """What a person has entered is used again as long as it is accepted.
+
+    Args:
+        interaction: gives who is asked until a deadline.
+    """
+
+    def __init__(self, interaction: Callable[[Deadline], Interaction]) -> None:
+        self._interaction = interaction
+        self._deadline = Deadline(0)
+        self._answers: dict[str, Secret] = {}
+
+    def until(self, deadline: Deadline) -> "KeptAnswers":
+        """For one CreateSession, as a context.
+
+        Args:
+            deadline: how long an answer may take.
+        """
+        self._deadline = deadline
+        return self
+
+    def __enter__(self) -> None:
+        """Nothing is forgotten yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _at: object) -> None:
+        # A service that refuses comes after a signature, and so after a PIN that was accepted.
+        if error is not None and not isinstance(error, ServiceError):
+            self._answers.clear()
+
+    def ask(self, question: str) -> Secret | None:
+        """The answer that was given before, or a new one, as Interaction.ask() says."""
+        if question not in self._answers:
+            answer = self._interaction(self._deadline).ask(question)
+            if answer is None:
+                return None
+            self._answers[question] = answer
+        return self._answers[question]
+
+    def remind(self, text: str) -> None:
+        """As Interaction.remind()."""
+        self._interaction(self._deadline).remind(text)

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rolekey.cli.fetching import fetch_credentials, options_from
+from rolekey.cli.fetching import KeptAnswers, fetch_credentials, options_from, person_for
 from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, helper_command
 from rolekey.cli.main import report
-from rolekey.cli.terminal import Terminal, shield_output, signals_held, trace_to_stderr
+from rolekey.cli.terminal import shield_output, signals_held, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
 from rolekey.credentials import Credentials, format_timestamp
 from rolekey.deadline import Deadline
@@ -26,15 +26,13 @@ from rolekey.errors import (
     DeadlineError,
     MalformedResponseError,
     RolekeyError,
-    ServiceError,
     TokenNotFoundError,
     TokenOperationError,
     TransportError,
 )
-from rolekey.interaction import Interaction, NoInteraction
+from rolekey.interaction import Interaction
 from rolekey.pins import claim_descriptor
 from rolekey.schedule import seconds_to_refresh, seconds_to_retry
-from rolekey.secret import Secret
 from rolekey.vend.credentials_file import Place, check_place, write_credentials
 
 log = logging.getLogger(__name__)
@@ -62,7 +60,7 @@ def update(**values: Any) -> None:
     if not values["once"]:
         _check_pin_source(settings)
     check_place(place)
-    fetch = Fetcher(settings, Terminal)
+    fetch = Fetcher(settings, person_for(settings))
 
     def write(credentials: Credentials) -> None:
         write_credentials(place, credentials, uninterrupted=signals_held)
@@ -123,11 +121,7 @@ class Fetcher:
 
     def __init__(self, settings: Settings, interaction: Callable[[Deadline], Interaction]) -> None:
         self._settings = settings
-        self._interaction = interaction
-        self._answers: dict[str, Secret] = {}
-        silent = settings.pin_source is not None and settings.pin_source.kind == "none"
-        self._person: Interaction = NoInteraction() if silent else self
-        self._deadline = Deadline(0)
+        self._answers = KeptAnswers(interaction)
 
     def __call__(self) -> Credentials:
         """One CreateSession.
@@ -135,27 +129,9 @@ class Fetcher:
         Raises:
             RolekeyError: as fetch_credentials() says.
         """
-        self._deadline = Deadline.of(self._settings.timeout, attended=True)
-        try:
-            return fetch_credentials(self._settings, self._person, self._deadline)
-        except ServiceError:
-            raise  # so far it comes with a signature only
-        except RolekeyError:
-            self._answers.clear()
-            raise
-
-    def ask(self, question: str) -> Secret | None:
-        """The answer that was given before, or a new one, as Interaction.ask() says."""
-        if question not in self._answers:
-            answer = self._interaction(self._deadline).ask(question)
-            if answer is None:
-                return None
-            self._answers[question] = answer
-        return self._answers[question]
-
-    def remind(self, text: str) -> None:
-        """As Interaction.remind()."""
-        self._interaction(self._deadline).remind(text)
+        deadline = Deadline.of(self._settings.timeout, attended=True)
+        with self._answers.until(deadline):
+            return fetch_credentials(self._settings, self._answers, deadline)
 
 
 def keep_fresh(

@@ -1,0 +1,199 @@
+"""``rolekey serve``: credentials from endpoints on this machine, for SDKs that ask one."""
+
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from rolekey.cli.fetching import KeptAnswers, options_from, person_for
+from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, helper_command
+from rolekey.cli.serving import (
+    DEFAULT_HOP_LIMIT,
+    DEFAULT_PORT,
+    ServeOptions,
+    Sockets,
+    notify_systemd,
+    open_sockets,
+    token_file_of,
+)
+from rolekey.cli.terminal import trace_to_stderr
+from rolekey.config import Settings, resolve_settings
+from rolekey.credentials import Credentials, Fetched
+from rolekey.deadline import Deadline
+from rolekey.errors import RolekeyError
+from rolekey.http_server import Limits, Listener, ResponderServer
+from rolekey.pins import claim_descriptor
+from rolekey.provider import Provider, ProviderMetrics
+from rolekey.vend.container import ContainerCredentials
+from rolekey.vend.exports import container_exports, metadata_exports
+from rolekey.vend.health import Health
+from rolekey.vend.imds import KEY_BYTES, InstanceMetadata, TokenMint
+from rolekey.vend.local_site import AllowedHosts, LocalSite
+from rolekey.vend.peers import check_for_own_user
+from rolekey.vend.token_file import read_token
+from rolekey.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_LIMITS = Limits(header_bytes=16 * 1024, header_seconds=5.0, body_bytes=16 * 1024, connections=2048)
+SERVE_FLAGS = (
+    Flag("--port", "integer", "Port on the loopback interface; 0 is any.", DEFAULT_PORT),
+    Flag("--hop-limit", "integer", "How often answers may be forwarded, 1 to 255.", DEFAULT_HOP_LIMIT),
+    Flag("--listen", "text", "An address beyond the loopback interface: the container endpoint only."),
+    Flag("--allow-host", "text", "Names by which clients may call this machine, with commas between them."),
+    Flag("--any-user", "boolean", "Every user of this machine may use the metadata service."),
+    Flag("--token-file", "text", "File of mode 0600 with the container endpoint's token; else one is made."),
+    Flag("--tls-certificate", "text", "PEM file with the certificate for --listen."),
+    Flag("--tls-key", "text", "PEM file with its key."),
+    Flag("--insecure-http", "boolean", "--listen without TLS: who is in between gets the credentials."),
+    Flag("--print-env", "boolean", "Print what SDKs must find in their environment, on stdout."),
+)
+
+
+@helper_command("serve", (*HELPER_FLAGS, *OWN_FLAGS, *SERVE_FLAGS))
+def serve(**values: Any) -> None:
+    """Hand temporary credentials out on this machine, and keep them fresh.
+
+    Instance metadata (IMDSv2) and the container endpoint answer on 127.0.0.1 and ::1. The first credentials are there
+    before anybody is answered; while refreshes fail, the last good ones are handed out until they expire.
+    """
+    claim_descriptor(values["pin_source"])
+    claim_descriptor(values["tpm_parent_password_source"], "--tpm-parent-password-source")
+    if values["debug"]:
+        trace_to_stderr()
+    settings = resolve_settings(options_from(values), os.environ)
+    options = serve_options_from(values)
+    options.check()
+    _guard_memory()
+    served = ServedRole(settings)
+    try:
+        served.provider.refresh()
+        _serve(served, options, print_env=bool(values["print_env"]))
+    finally:
+        served.close()
+
+
+def serve_options_from(values: dict[str, Any]) -> ServeOptions:
+    """The ServeOptions that a command line's values are."""
+
+    def path(name: str) -> Path | None:
+        return Path(values[name]) if values[name] else None
+
+    return ServeOptions(
+        port=values["port"],
+        hop_limit=values["hop_limit"],
+        listen=values["listen"] or None,
+        allowed_hosts=tuple(host.strip() for host in (values["allow_host"] or "").split(",") if host.strip()),
+        any_user=bool(values["any_user"]),
+        token_file=path("token_file"),
+        tls_certificate=path("tls_certificate"),
+        tls_key=path("tls_key"),
+        insecure_http=bool(values["insecure_http"]),
+    )
+
+
+class ServedRole:
+    """One identity, whose key is used in a process of its own.
+
+    Args:
+        settings: what is asked, of whom, with which key.
+    """
+
+    name = "default"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._answers = KeptAnswers(person_for(settings))
+        self._worker = Worker(self._answers)
+        self.role_name = settings.role_arn.role_name
+        self.provider = Provider(self._fetch)
+
+    def current(self) -> Credentials | None:
+        """As vend.source.Source says."""
+        return self.provider.current()
+
+    def problem(self) -> tuple[str, str]:
+        """As vend.source.Source says."""
+        failure = self.provider.failure()
+        if failure is None:
+            return "Expired", "the credentials have expired, and new ones are being asked for"
+        return type(failure).__name__, failure.message
+
+    def metrics(self) -> ProviderMetrics:
+        """As vend.source.Source says."""
+        return self.provider.metrics()
+
+    def close(self) -> None:
+        """End the refreshing and the key's process."""
+        self.provider.stop()
+        self._worker.close()
+
+    def _fetch(self) -> Fetched:
+        deadline = Deadline.of(self._settings.timeout, attended=True)
+        try:
+            with self._answers.until(deadline):
+                return self._worker.fetch(self._settings, deadline)
+        finally:
+            # Until the next time, which is far away, it would hold memory, a PIN and perhaps a card.
+            self._worker.close()
+
+
+def _serve(served: ServedRole, options: ServeOptions, *, print_env: bool) -> None:
+    peers = None if options.any_user else check_for_own_user()
+    tls = options.tls()
+    sockets = open_sockets(options, os.environ)
+    port = sockets.loopback[0].getsockname()[1] if sockets.loopback else options.port
+    token_file = token_file_of(options, port, os.environ)
+    container = ContainerCredentials([served], lambda: read_token(token_file))
+    site = LocalSite(
+        metadata=InstanceMetadata([served], TokenMint(os.urandom(KEY_BYTES), time.monotonic)).respond,
+        container=container.respond,
+        health=Health([served]).respond,
+        hosts=AllowedHosts(options.allowed_hosts, port),
+        peers=peers,
+    )
+    server = ResponderServer(
+        [
+            *(Listener(listener, site.respond, _LIMITS) for listener in sockets.loopback),
+            *(Listener(listener, container.respond, _LIMITS, tls) for listener in sockets.network),
+        ]
+    )
+    thread = threading.Thread(target=served.provider.run, name="rolekey: refresh", daemon=True)
+    thread.start()
+    _announce(sockets, served, token_file, print_env=print_env)
+    notify_systemd("READY=1", os.environ)
+    server.run(on_hangup=lambda: _reload(container))
+    notify_systemd("STOPPING=1", os.environ)
+
+
+def _reload(container: ContainerCredentials) -> None:
+    try:
+        container.reload()
+    except RolekeyError as error:
+        log.warning("the token stays as it was: %s", error.message)
+
+
+def _announce(sockets: Sockets, served: ServedRole, token_file: Path, *, print_env: bool) -> None:
+    for url in sockets.urls:
+        sys.stderr.write(f"rolekey: listening on {url}\n")
+    sys.stderr.flush()
+    if print_env:
+        lines = [*metadata_exports(sockets.url), *container_exports(sockets.url, served.name, token_file)]
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+
+
+def _guard_memory() -> None:
+    """No core file and no debugger of another process of this user: credentials are in the memory."""
+    if os.name != "posix":
+        return
+    import resource  # noqa: PLC0415 - POSIX only
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - for this alone
+
+        ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE

@@ -1,0 +1,151 @@
+"""The child's end of a worker: it runs open_identity() and CreateSession beside other people's code.
+
+It takes pickles from its parent, which it trusts, and answers in JSON.
+"""
+
+import base64
+import json
+import os
+import pickle
+import sys
+from typing import Any, BinaryIO
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from rolekey.config import Settings
+from rolekey.create_session import request_credentials
+from rolekey.deadline import Deadline
+from rolekey.errors import RolekeyError
+from rolekey.identity import SigningIdentity, open_identity
+from rolekey.pins import Pin
+from rolekey.secret import Secret
+from rolekey.transport import Route, open_ahead
+from rolekey.worker_pipe import KEPT, dump_error, load_error, read, write
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+
+
+class _ParentInteraction:
+    """Asks the parent."""
+
+    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def ask(self, question: str) -> Secret | None:
+        write(self._writer, json.dumps({"ask": question}).encode())
+        answer: Secret | None = pickle.loads(read(self._reader))  # noqa: S301 - from our parent
+        return answer
+
+    def remind(self, text: str) -> None:
+        write(self._writer, json.dumps({"remind": text}).encode())
+
+
+class _ParentPins:
+    """The PIN that the parent keeps."""
+
+    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def read(self) -> Pin | None:
+        write(self._writer, json.dumps({"read_pin": True}).encode())
+        answer: Pin | dict[str, Any] | None = pickle.loads(read(self._reader))  # noqa: S301 - from our parent
+        if isinstance(answer, dict):
+            raise load_error(answer)
+        return answer
+
+    def note(self, *, usable: bool) -> None:
+        write(self._writer, json.dumps({"pin_usable": usable}).encode())
+
+
+class _Child:
+    """The child's end."""
+
+    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._identity: SigningIdentity | None = None
+
+    def run(self) -> None:
+        """Answer requests until the parent is gone."""
+        while True:
+            try:
+                request = pickle.loads(read(self._reader))  # noqa: S301 - from our parent
+            except EOFError:
+                return
+            try:
+                answer = self._answer(*request)
+            except RolekeyError as error:
+                answer = {"error": dump_error(error)}
+            write(self._writer, json.dumps(answer).encode())
+
+    def _answer(self, operation: str, seconds: float, *arguments: Any) -> dict[str, Any]:
+        if operation == "open":
+            return self._open(arguments[0], Deadline(seconds))
+        if operation == "fetch":
+            return self._fetch(arguments[0], Deadline(seconds))
+        if operation == "sign" and self._identity is not None:
+            message, hash_name = arguments
+            signature = self._identity.signer.sign(message, hash=hash_name)
+            return {"signature": base64.b64encode(signature).decode()}
+        self._close()
+        return {}
+
+    def _open(self, settings: Settings, deadline: Deadline) -> dict[str, Any]:
+        self._close()
+        self._identity = self._find(settings, deadline)
+        certificates = (self._identity.certificate, *self._identity.chain)
+        first, *rest = (base64.b64encode(c.public_bytes(Encoding.DER)).decode() for c in certificates)
+        return {"certificate": first, "chain": rest}
+
+    def _fetch(self, settings: Settings, deadline: Deadline) -> dict[str, Any]:
+        self._close()
+        opening = open_ahead(str(settings.endpoint), Route.of(settings), deadline)
+        with self._find(settings, deadline) as identity:
+            credentials = request_credentials(settings, identity, deadline, opening=opening)
+            return {
+                "access_key_id": credentials.access_key_id,
+                "secret_access_key": credentials.secret_access_key,
+                "session_token": credentials.session_token,
+                "expires": credentials.expiration.timestamp(),
+                "certificate_expires": identity.certificate.not_valid_after_utc.timestamp(),
+            }
+
+    def _find(self, settings: Settings, deadline: Deadline) -> SigningIdentity:
+        source = settings.pin_source
+        keeps = source is not None and source.kind in KEPT
+        pins = _ParentPins(self._reader, self._writer) if keeps else None
+        return open_identity(settings, _ParentInteraction(self._reader, self._writer), deadline, pins=pins)
+
+    def _close(self) -> None:
+        identity, self._identity = self._identity, None
+        if identity is not None:
+            identity.close()
+
+
+def _die_with_parent() -> None:
+    """A module that hangs must not outlive the parent; elsewhere than on Linux the closed pipe has to do."""
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - for this alone
+        import signal  # noqa: PLC0415 - for this alone
+
+        prctl = ctypes.CDLL(None).prctl
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(_PR_SET_DUMPABLE, 0)  # it holds PINs
+
+
+def main() -> None:
+    """The child's entry: requests on stdin, answers on stdout; what a module writes there goes nowhere."""
+    _die_with_parent()
+    reader, writer = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb", buffering=0)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    _Child(reader, writer).run()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -89,7 +89,7 @@ class TPMPasswords:
         try:
             return run()
         finally:
-            self._spent = any(trial.verdict != "unasked" for trial in (trials.key, trials.parent) if trial)
+            self._spent |= any(trial.verdict != "unasked" for trial in (trials.key, trials.parent) if trial)
             self._note(usable=trials.key is None or trials.key.verdict == "unasked")
 
     def _note(self, *, usable: bool) -> None:
@@ -132,6 +132,7 @@ class TPMPasswords:
             try:
                 return run()
             except PinIncorrectError:
+                self._spent = True
                 with suppress(PinNotUsableError), record.locked(self._deadline):
                     record.write(source, "refused")
                 raise

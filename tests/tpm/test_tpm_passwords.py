@@ -128,6 +128,23 @@ def test_a_file_that_is_wrong_about_its_password(tpm, keys, locked_file, run):
     assert run(locked_file, "--tpm-key-password", PASSWORD).code == SIGNED
 
 
+def test_without_a_place_for_the_record(tpm, keys, locked_file, monkeypatch):
+    """Where nothing can be noted a key without a password signs, one with a password is not tried, and none twice."""
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
+    with identity_of(tpm, keys.by_openssl("EC", "group:P-256")) as identity:
+        identity.sign("text")
+    with (
+        identity_of(tpm, locked_file, tpm_key_password=Secret(PASSWORD)) as identity,
+        pytest.raises(PinNotUsableError, match="no record of refused PINs can be kept"),
+    ):
+        identity.sign("text")
+    with identity_of(tpm, locked_file, no_tpm_key_password=True) as identity:
+        for _ in range(3):
+            with pytest.raises(PinIncorrectError):
+                identity.sign("text")
+    assert tpm.lockout_counter() == 1
+
+
 def test_keys_that_do_not_count(tpm, keys, run):
     """A wrong password for a key with noDA is told apart from one that counts, and is not counted."""
     made = keys.by_tools(password=PASSWORD, attributes=f"{SIGNING}|noda")

@@ -269,9 +269,30 @@ def test_a_parent_that_has_a_password(tpm, keys, run):
     tpm.run("tpm2_changeauth", "--object-context", "owner", "owner")
     try:
         made = keys.by_tools(parent_password="owner")
-        run(made).failed(4, "the parent of the TPM key", "--tpm-parent-password-source")
+        for _ in range(2):
+            run(made).failed(4, "the parent of the TPM key", "TPM_RC_BAD_AUTH", "--tpm-parent-password-source")
+        source = password_file(tpm.directory, "owner")
+        assert run(made, "--tpm-parent-password-source", source).code == SIGNED
     finally:
         tpm.run("tpm2_changeauth", "--object-context", "owner", "--object-auth", "owner")
+
+
+def test_a_parent_that_counts(tpm, keys, run):
+    """Where a parent counts wrong passwords, ten runs without its password cost one try, and with it the key signs.
+
+    None of this is held against the key, which has no password.
+    """
+    parent = keys.storage_key(0x81000005, "parent", counted=True)
+    made = keys.by_tools(parent=parent, parent_password="parent")
+    for number in range(10):
+        run(made).failed(4, "the TPM has counted that" if number == 0 else "which is not tried again", "parent")
+    assert tpm.lockout_counter() == 1
+    right = password_file(tpm.directory, "parent")
+    assert run(made, "--tpm-parent-password-source", right).code == SIGNED
+    wrong = password_file(tpm.directory, WRONG)
+    for _ in range(3):
+        run(made, "--tpm-parent-password-source", wrong, "--use-last-try").failed(4)
+    assert tpm.lockout_counter() == 2
 
 
 @pytest.mark.parametrize("answer", ["right", "wrong"])

@@ -18,6 +18,7 @@ Kind = Literal[
     "tpm-key-password",
     "no-tpm-key-password",
     "empty-auth",
+    "no-parent-password",
     "prompt",
     "none",
 ]
@@ -39,6 +40,7 @@ _TEXTS: dict[Kind, str] = {
     "tpm-key-password": "--tpm-key-password",
     "no-tpm-key-password": "--no-tpm-key-password",
     "empty-auth": "the key's file, which says that it has none",
+    "no-parent-password": "nowhere, since --tpm-parent-password-source is not given",
     "prompt": "the prompt",
     "none": "nowhere",
 }

@@ -23,12 +23,13 @@ from rolekey.signers.tpm_device import TPMDevice
 from rolekey.signers.tpm_key import TPMKey
 from rolekey.signers.tpm_objects import read_public
 from rolekey.signers.tpm_public import PublicArea
-from rolekey.tpm_passwords import Holder, TPMPasswords, check_lockout
+from rolekey.tpm_passwords import Holder, Password, TPMPasswords, check_lockout
 from rolekey.tss2_key import HIERARCHIES
 
 _TRIES_LEFT: dict[Tries, str] = {"low": " (few tries are left)", "last": " (THE LAST TRY)"}
 # The longest password that a hierarchy can have, in bytes: the longest hash of any TPM.
 _LONGEST = 64
+_PARENTS_OPTION = "--tpm-parent-password-source"
 
 
 class TPMLogin:
@@ -72,9 +73,23 @@ class TPMLogin:
             UnsupportedKeyError: a password was given for a key that has none.
         """
         parent = self._parent(device, key)
-        own = Holder(
+        own = None
+        if not key.policy or any(step.needs_password for step in key.policy):
+            own = self._own(device, key)
+        return TPMPasswords(
+            own,
+            parent,
+            self._directory,
+            self._deadline,
+            self._pins,
+            use_last_try=self._settings.use_last_try,
+        )
+
+    def _own(self, device: TPMDevice, key: TPMKey) -> Password:
+        holder = Holder(
             _name_of(key.area),
             key.text,
+            "--pin-source",
             key.area.largest_password,
             key.area.counts_wrong_passwords,
         )
@@ -84,11 +99,7 @@ class TPMLogin:
         if key.policy and not any(step.needs_password for step in key.policy):
             return passwords
         empty = self._empty_source(key)
-        if empty is not None:
-            passwords.empty = (own, empty)
-        else:
-            passwords.key = (own, self._key_password(device, own))
-        return passwords
+        return Password(holder, empty, None) if empty else self._key_password(device, holder)
 
     def _empty_source(self, key: TPMKey) -> PinSource | None:
         """Who says that the key has no password, or None where nobody does."""
@@ -103,7 +114,7 @@ class TPMLogin:
             return PinSource("no-tpm-key-password")
         return None
 
-    def _key_password(self, device: TPMDevice, holder: Holder) -> Pin:
+    def _key_password(self, device: TPMDevice, holder: Holder) -> Password:
         tries: Tries = "unknown"
         if holder.counted:
             lockout = device.run("the TPM", TPM.lockout)
@@ -132,28 +143,33 @@ class TPMLogin:
             )
         return Pin(usable_pin(answer, "the terminal"), PinSource("prompt"))
 
-    def _parent(self, device: TPMDevice, key: TPMKey) -> tuple[Holder, Pin] | None:
+    def _parent(self, device: TPMDevice, key: TPMKey) -> Password | None:
         source = self._settings.tpm.parent_password_source
-        if source is None or source.kind == "none":
-            return None
         if key.file is None:
-            raise ConfigurationError(
-                "--tpm-parent-password-source is for a key in a file, and --private-key names a handle",
-                hint="leave it out: a key that the TPM keeps is used without its parent",
-            )
+            if source is not None:
+                raise ConfigurationError(
+                    f"{_PARENTS_OPTION} is for a key in a file, and --private-key names a handle",
+                    hint="leave it out: a key that the TPM keeps is used without its parent",
+                )
+            return None
         number, text = key.file.parent, f"the parent of {key.text}"
+        if source is None or source.kind == "none":
+            # Noted under the key: what the parent is called, only the TPM knows.
+            name = TokenName("TPM key's parent", _name_of(key.area).serial, "", "")
+            holder = Holder(name, text, _PARENTS_OPTION, 0, counted=number not in HIERARCHIES)
+            return Password(holder, PinSource("no-parent-password"), None)
         holder = device.run("the TPM", lambda tpm: _parent_holder(tpm, number, text))
         pin = self._deadline.run("the password's source", self._parent_reader.read)
         return holder, _checked(pin or self._ask(holder), holder)
 
 
-def _checked(pin: Pin, holder: Holder) -> Pin:
+def _checked(pin: Pin, holder: Holder) -> Password:
     if len(pin.secret.reveal().encode()) > holder.longest:
         raise PinNotUsableError(
             f"the password from {pin.source} is longer than that of {holder.text} can be",
             hint=f"it was not sent; it can have {holder.longest} bytes; correct the source",
         )
-    return pin
+    return Password(holder, pin.source, pin.secret)
 
 
 def _name_of(area: PublicArea) -> TokenName:
@@ -165,6 +181,7 @@ def _parent_holder(tpm: TPM, handle: int, text: str) -> Holder:
     if handle in HIERARCHIES:
         manufacturer, model = tpm.maker()
         name = TokenName("TPM hierarchy", f"{handle:#x}", manufacturer, model)
-        return Holder(name, f"{text}, the hierarchy {handle:#x}", _LONGEST, counted=False)
+        return Holder(name, f"{text}, the hierarchy {handle:#x}", _PARENTS_OPTION, _LONGEST, counted=False)
     area = read_public(tpm, handle, f"{text}, {handle:#x}")
-    return Holder(_name_of(area), f"{text}, {handle:#x}", area.largest_password, area.counts_wrong_passwords)
+    text = f"{text}, {handle:#x}"
+    return Holder(_name_of(area), text, _PARENTS_OPTION, area.largest_password, area.counts_wrong_passwords)

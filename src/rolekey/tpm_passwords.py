@@ -9,7 +9,8 @@ from rolekey.errors import PinIncorrectError, PinLockedError, PinNotUsableError,
 from rolekey.pin_guard import PinGuard, PinTarget
 from rolekey.pin_record import Directories, PinRecord, TokenName
 from rolekey.pin_source import PinSource
-from rolekey.pins import Pin, PinSupply
+from rolekey.pins import PinSupply
+from rolekey.secret import Secret
 from rolekey.signers.tpm_authorization import Trials
 from rolekey.signers.tpm_connection import TPM, Lockout, Trial
 
@@ -21,18 +22,36 @@ class Holder:
     Args:
         name: under which refused sources are recorded.
         text: what messages call it.
+        option: what gives its password.
         longest: how many bytes its password can have.
-        counted: wrong ones count against the TPM's lockout.
+        counted: wrong ones may count against the TPM's lockout.
     """
 
     name: TokenName
     text: str
+    option: str
     longest: int
     counted: bool
 
-    def target(self, tries: Callable[[], Tries]) -> PinTarget:
-        """As pin_guard wants it."""
-        return PinTarget(self.name, self.text, f"pkcs11:serial={self.name.serial}", tries, "password")
+    @property
+    def forget(self) -> str:
+        """The URI with which ``rolekey pin forget`` selects it."""
+        return f"pkcs11:serial={self.name.serial}"
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """A password, or that there is none, and who says so.
+
+    Args:
+        holder: what it belongs to.
+        source: where it comes from.
+        secret: the password; None where it is empty.
+    """
+
+    holder: Holder
+    source: PinSource
+    secret: Secret | None
 
 
 class TPMPasswords:
@@ -43,10 +62,6 @@ class TPMPasswords:
         deadline: for other processes that send a password to the same key.
         pins: hears what became of the key's password.
         use_last_try: the TPM's last try may be spent.
-
-    Attributes:
-        key, parent: a password, and what it belongs to.
-        empty: the key, and who says that it has none.
     """
 
     def __init__(self, directories: Directories, deadline: Deadline, pins: PinSupply, *, use_last_try: bool) -> None:
@@ -71,14 +86,12 @@ class TPMPasswords:
                 "a password was not accepted by the TPM before, and is not sent any more",
                 hint="start the program anew when the TPM and the password are in order",
             )
-        trials = Trials(_trial(self.key), _trial(self.parent))
+        trials = Trials(_trial(self._key), _trial(self._parent))
 
         def run() -> bytes:
             return work(trials)
 
-        if self.empty is not None and self.empty[0].counted:
-            run = self._watched(run, *self.empty)
-        for password, trial in ((self.key, trials.key), (self.parent, trials.parent)):
+        for password, trial in ((self._key, trials.key), (self._parent, trials.parent)):
             if password is not None and trial is not None:
                 run = self._guarded(tpm, run, password, trial)
         if trials.key is not None:
@@ -90,10 +103,8 @@ class TPMPasswords:
                 self._pins.note(usable=trials.key.verdict == "unasked")
             self._spent = any(trial.verdict != "unasked" for trial in (trials.key, trials.parent) if trial)
 
-    def _guarded(
-        self, tpm: TPM, run: Callable[[], bytes], password: tuple[Holder, Pin], trial: Trial
-    ) -> Callable[[], bytes]:
-        holder, pin = password
+    def _guarded(self, tpm: TPM, run: Callable[[], bytes], password: Password, trial: Trial) -> Callable[[], bytes]:
+        holder = password.holder
         seen: list[Lockout] = []
 
         def ready() -> None:
@@ -106,31 +117,43 @@ class TPMPasswords:
         guard = PinGuard(self._directories, target, pin.source, self._deadline)
         return lambda: guard.attempt(run, lambda _error: trial.verdict, ready=ready)
 
-    def _watched(self, run: Callable[[], bytes], holder: Holder, source: PinSource) -> Callable[[], bytes]:
-        """The guard for a key that is said to have no password: whoever is killed meanwhile has done nothing wrong.
+    def _watched(self, _tpm: TPM, run: Callable[[], bytes], password: Password, trial: Trial) -> Callable[[], bytes]:
+        """The guard for what is said to have no password: whoever is killed meanwhile has done nothing wrong.
 
         Nothing is noted before the TPM has refused, and where nothing can be noted the key is used all the same.
         """
+        holder = password.holder
+        record = PinRecord(self._directory, holder.name)
 
         def watched() -> bytes:
             record = PinRecord(self._directories, holder.name)
             entry = None
             with suppress(PinNotUsableError):
-                entry = record.find(source)
+                entry = record.find(password.source) if holder.counted else None
             if entry is not None:
                 raise PinIncorrectError(
                     f"{holder.text} has a password: without one it was refused at {entry.at}, which is not tried again",
-                    hint="give the password with --pin-source; if it has none now, run "
-                    f"`rolekey pin forget 'pkcs11:serial={holder.name.serial}'`",
+                    hint=f"give the password with {holder.option}; if it has none now, run "
+                    f"`rolekey pin forget '{holder.forget}'`",
                 )
             try:
                 return run()
             except PinIncorrectError:
-                with suppress(PinNotUsableError), record.locked(self._deadline):
-                    record.write(source, "refused")
+                if holder.counted and trial.verdict == "refused":
+                    with suppress(PinNotUsableError), record.locked(self._deadline):
+                        record.write(password.source, "refused")
                 raise
 
         return watched
+
+
+def _trial(password: Password | None) -> Trial | None:
+    return Trial(password.secret) if password is not None else None
+
+
+def _is_spent(trial: Trial) -> bool:
+    """Whether this process does not send a password again; one that is empty tells nobody anything."""
+    return trial.verdict == "refused" or (trial.verdict == "unclear" and trial.secret is not None)
 
 
 def check_lockout(lockout: Lockout, *, use_last_try: bool) -> None:
@@ -155,7 +178,3 @@ def check_lockout(lockout: Lockout, *, use_last_try: bool) -> None:
             f"{lockout.interval} seconds, and all with tpm2_dictionarylockout --clear-lockout",
             tries="last",
         )
-
-
-def _trial(password: tuple[Holder, Pin] | None) -> Trial | None:
-    return Trial(password[1].secret) if password is not None else None

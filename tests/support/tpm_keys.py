@@ -152,16 +152,18 @@ class TPMKeys:
         path.write_bytes(key_pem(der))
         return self._made(name, str(path), password)
 
-    def storage_key(self, handle: int, password: str = "") -> int:
+    def storage_key(self, handle: int, password: str = "", *, counted: bool = False) -> int:
         """A storage key that the TPM keeps, for a parent.
 
         Args:
             handle: where.
             password: its own.
+            counted: wrong passwords count: without the attribute noDA.
         """
         name = self._name()
         auth = ["--key-auth", password] if password else []
-        self.tpm.run("tpm2_createprimary", "--attributes", _STORAGE, "--key-context", f"{name}.ctx", *auth)
+        attributes = _STORAGE.replace("|noda", "") if counted else _STORAGE
+        self.tpm.run("tpm2_createprimary", "--attributes", attributes, "--key-context", f"{name}.ctx", *auth)
         self.tpm.run("tpm2_evictcontrol", "--object-context", f"{name}.ctx", f"{handle:#x}")
         self.tpm.flush()
         return handle

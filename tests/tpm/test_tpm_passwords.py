@@ -128,6 +128,23 @@ def test_a_file_that_is_wrong_about_its_password(tpm, keys, locked_file, run):
     assert run(locked_file, "--tpm-key-password", PASSWORD).code == SIGNED
 
 
+def test_without_a_place_for_the_record(tpm, keys, locked_file, monkeypatch):
+    """Where nothing can be noted a key without a password signs, one with a password is not tried, and none twice."""
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
+    with identity_of(tpm, keys.by_openssl("EC", "group:P-256")) as identity:
+        identity.sign("text")
+    with (
+        identity_of(tpm, locked_file, tpm_key_password=Secret(PASSWORD)) as identity,
+        pytest.raises(PinNotUsableError, match="no record of refused PINs can be kept"),
+    ):
+        identity.sign("text")
+    with identity_of(tpm, locked_file, no_tpm_key_password=True) as identity:
+        for _ in range(3):
+            with pytest.raises(PinIncorrectError):
+                identity.sign("text")
+    assert tpm.lockout_counter() == 1
+
+
 def test_keys_that_do_not_count(tpm, keys, run):
     """A wrong password for a key with noDA is told apart from one that counts, and is not counted."""
     made = keys.by_tools(password=PASSWORD, attributes=f"{SIGNING}|noda")
@@ -252,9 +269,30 @@ def test_a_parent_that_has_a_password(tpm, keys, run):
     tpm.run("tpm2_changeauth", "--object-context", "owner", "owner")
     try:
         made = keys.by_tools(parent_password="owner")
-        run(made).failed(4, "the parent of the TPM key", "--tpm-parent-password-source")
+        for _ in range(2):
+            run(made).failed(4, "the parent of the TPM key", "TPM_RC_BAD_AUTH", "--tpm-parent-password-source")
+        source = password_file(tpm.directory, "owner")
+        assert run(made, "--tpm-parent-password-source", source).code == SIGNED
     finally:
         tpm.run("tpm2_changeauth", "--object-context", "owner", "--object-auth", "owner")
+
+
+def test_a_parent_that_counts(tpm, keys, run):
+    """Where a parent counts wrong passwords, ten runs without its password cost one try, and with it the key signs.
+
+    None of this is held against the key, which has no password.
+    """
+    parent = keys.storage_key(0x81000005, "parent", counted=True)
+    made = keys.by_tools(parent=parent, parent_password="parent")
+    for number in range(10):
+        run(made).failed(4, "the TPM has counted that" if number == 0 else "which is not tried again", "parent")
+    assert tpm.lockout_counter() == 1
+    right = password_file(tpm.directory, "parent")
+    assert run(made, "--tpm-parent-password-source", right).code == SIGNED
+    wrong = password_file(tpm.directory, WRONG)
+    for _ in range(3):
+        run(made, "--tpm-parent-password-source", wrong, "--use-last-try").failed(4)
+    assert tpm.lockout_counter() == 2
 
 
 @pytest.mark.parametrize("answer", ["right", "wrong"])

@@ -29,8 +29,8 @@ class Trials:
     """The passwords that go with a signature.
 
     Args:
-        key: the key's own; None where it is empty.
-        parent: the parent's or the hierarchy's; None where it is empty.
+        key: the key's own; None where the key is used without one.
+        parent: the parent's or the hierarchy's; None where the key is used without its parent.
     """
 
     key: Trial | None = None
@@ -43,7 +43,7 @@ class Authorization:
 
     Args:
         session: its session.
-        trial: the object's password; None where it is empty.
+        trial: the object's password; None where there is none to go with it.
     """
 
     session: Any = ESYS_TR.PASSWORD
@@ -51,7 +51,7 @@ class Authorization:
 
     def let(self, tpm: TPM, handle: Any) -> None:
         """Have the password go with commands that use an object."""
-        if self.trial is not None:
+        if self.trial is not None and self.trial.secret is not None:
             tpm.esapi.tr_set_auth(handle, self.trial.secret.reveal().encode())
 
 
@@ -94,15 +94,16 @@ def authorize(tpm: TPM, key: TPMKey, trials: Trials) -> tuple[Authorization, Aut
     Returns:
         For the key, and for its parent.
     """
-    salt_key = _salt_key(tpm) if trials.key or trials.parent else ESYS_TR.NONE
-    own = parents = WITHOUT_PASSWORD
+    own, parents = Authorization(trial=trials.key), Authorization(trial=trials.parent)
+    secret = any(trial is not None and trial.secret is not None for trial in (trials.key, trials.parent))
+    salt_key = _salt_key(tpm) if secret else ESYS_TR.NONE
     if key.policy:
         own = Authorization(_start(tpm, TPM2_SE.POLICY, salt_key, key.area.name_algorithm), trials.key)
         for step in key.policy:
             _execute(tpm, f"the policy of {key.text}", own.session, step)
-    elif trials.key is not None:
+    elif trials.key is not None and trials.key.secret is not None:
         own = Authorization(_start(tpm, TPM2_SE.HMAC, salt_key), trials.key)
-    if trials.parent is not None:
+    if trials.parent is not None and trials.parent.secret is not None:
         parents = Authorization(_start(tpm, TPM2_SE.HMAC, salt_key), trials.parent)
     # Sessions outlive the key that salted them, and there is little room.
     tpm.unload(salt_key)

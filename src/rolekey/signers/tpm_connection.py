@@ -36,14 +36,14 @@ _PT_LOCKOUT_COUNTER, _PT_MANUFACTURER, _PT_VENDOR_STRING = 0x20E, 0x105, 0x106
 
 @dataclass(slots=True)
 class Trial:
-    """A password that is sent, and what the TPM's answers say of it.
+    """A password that goes with commands, and what the TPM's answers say of it.
 
     Args:
-        secret: the password.
+        secret: the password; None for an empty one.
         verdict: as pin_guard means it.
     """
 
-    secret: Secret
+    secret: Secret | None
     verdict: Verdict = "unasked"
 
 
@@ -200,7 +200,7 @@ class TPM:
 
     def _wrong_password(self, doing: str, error: TSS2_Exception, trial: Trial | None) -> PinIncorrectError:
         which, hint = "password", "check the password"
-        if trial is None:
+        if trial is None or trial.secret is None:
             which, hint = "empty password", "it has a password: give it with --pin-source, or for a parent with "
             hint += "--tpm-parent-password-source"
         counted = "the TPM does not count that"

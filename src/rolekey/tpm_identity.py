@@ -49,7 +49,7 @@ class TPMIdentity:
         self._deadline = deadline
         self._now = now
         self._directories = record_directories()
-        self._login = TPMLogin(settings, interaction, deadline, self._directories, pins)
+        self._login = TPMLogin(settings, interaction, deadline, self._directories, pins=pins)
 
     def open(self) -> SigningIdentity:
         """Find, check, and see to the passwords; see identity.open_identity(). Nothing is loaded into the TPM yet."""

@@ -40,7 +40,7 @@ class TPMLogin:
         interaction: asks where no source is configured.
         deadline: for the sources, for other processes that send a password to the same key, and for the TPM.
         directories: where the record of refused sources is.
-        pins: gives the key's configured password in place of its source.
+        pins: gives the configured password of the key in place of a PinReader.
     """
 
     def __init__(
@@ -49,19 +49,20 @@ class TPMLogin:
         interaction: Interaction,
         deadline: Deadline,
         directories: Directories,
+        *,
         pins: PinSupply | None = None,
     ) -> None:
         readable = settings.pin_file_group_readable
         self._settings = settings
         self._pins = pins or PinReader(settings.pin_source, group_readable=readable)
-        self._parent_reader = PinReader(
-            settings.tpm.parent_password_source, group_readable=readable, option="--tpm-parent-password-source"
+        self._parents_pins = PinReader(
+            settings.tpm.parent_password_source, group_readable=readable, option=_PARENTS_OPTION
         )
         self._interaction = interaction
         self._deadline = deadline
         self._directories = directories
 
-    def open(self, device: TPMDevice, key: TPMKey) -> TPMPasswords:
+    def open(self, device: TPMDevice, key: TPMKey) -> "TPMPasswords":
         """Read or ask for what the key and its parent need. Nothing is sent yet.
 
         Args:
@@ -79,7 +80,7 @@ class TPMLogin:
         return TPMPasswords(
             own,
             parent,
-            self._directory,
+            self._directories,
             self._deadline,
             self._pins,
             use_last_try=self._settings.use_last_try,
@@ -93,11 +94,6 @@ class TPMLogin:
             key.area.largest_password,
             key.area.counts_wrong_passwords,
         )
-        last = self._settings.use_last_try
-        passwords = TPMPasswords(self._directories, self._deadline, self._pins, use_last_try=last)
-        passwords.parent = parent
-        if key.policy and not any(step.needs_password for step in key.policy):
-            return passwords
         empty = self._empty_source(key)
         return Password(holder, empty, None) if empty else self._key_password(device, holder)
 
@@ -159,8 +155,8 @@ class TPMLogin:
             holder = Holder(name, text, _PARENTS_OPTION, 0, counted=number not in HIERARCHIES)
             return Password(holder, PinSource("no-parent-password"), None)
         holder = device.run("the TPM", lambda tpm: _parent_holder(tpm, number, text))
-        pin = self._deadline.run("the password's source", self._parent_reader.read)
-        return holder, _checked(pin or self._ask(holder), holder)
+        pin = self._deadline.run("the password's source", self._parents_pins.read)
+        return _checked(pin or self._ask(holder), holder)
 
 
 def _checked(pin: Pin, holder: Holder) -> Password:

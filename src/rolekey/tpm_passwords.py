@@ -1,4 +1,7 @@
-"""The passwords that go to a TPM with the signatures of one key: each sent under the guard, and no wrong one twice."""
+"""Sending the passwords of a key in a TPM and of its parent: each once, and no wrong one twice.
+
+Most TPM keys count wrong passwords, all against one counter of the TPM, which then locks all of them for a time.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -58,19 +61,29 @@ class TPMPasswords:
     """Sends the passwords of one key and its parent with its signatures, each guarded.
 
     Args:
+        key: the key's; None where it is used without one.
+        parent: the parent's; None where the key is used without it.
         directories: where the record of refused sources is.
         deadline: for other processes that send a password to the same key.
-        pins: hears what became of the key's password.
+        supply: is told whether the key's password may be sent again.
         use_last_try: the TPM's last try may be spent.
     """
 
-    def __init__(self, directories: Directories, deadline: Deadline, pins: PinSupply, *, use_last_try: bool) -> None:
-        self._pins = pins
-        self.key: tuple[Holder, Pin] | None = None
-        self.parent: tuple[Holder, Pin] | None = None
-        self.empty: tuple[Holder, PinSource] | None = None
+    def __init__(
+        self,
+        key: Password | None,
+        parent: Password | None,
+        directories: Directories,
+        deadline: Deadline,
+        supply: PinSupply,
+        *,
+        use_last_try: bool,
+    ) -> None:
+        self._key = key
+        self._parent = parent
         self._directories = directories
         self._deadline = deadline
+        self._supply = supply
         self._use_last_try = use_last_try
         self._spent = False
 
@@ -93,15 +106,18 @@ class TPMPasswords:
 
         for password, trial in ((self._key, trials.key), (self._parent, trials.parent)):
             if password is not None and trial is not None:
-                run = self._guarded(tpm, run, password, trial)
-        if trials.key is not None:
-            self._pins.note(usable=False)
+                guard = self._watched if password.secret is None else self._guarded
+                run = guard(tpm, run, password, trial)
+        self._note(usable=False)
         try:
             return run()
         finally:
-            if trials.key is not None:
-                self._pins.note(usable=trials.key.verdict == "unasked")
-            self._spent = any(trial.verdict != "unasked" for trial in (trials.key, trials.parent) if trial)
+            self._spent = any(_is_spent(trial) for trial in (trials.key, trials.parent) if trial is not None)
+            self._note(usable=trials.key is None or not _is_spent(trials.key))
+
+    def _note(self, *, usable: bool) -> None:
+        if self._key is not None and self._key.secret is not None:
+            self._supply.note(usable=usable)
 
     def _guarded(self, tpm: TPM, run: Callable[[], bytes], password: Password, trial: Trial) -> Callable[[], bytes]:
         holder = password.holder
@@ -113,8 +129,11 @@ class TPMPasswords:
                 seen.append(tpm.lockout())
                 check_lockout(seen[-1], use_last_try=self._use_last_try)
 
-        target = holder.target(lambda: seen[-1].tries if seen else "unknown")
-        guard = PinGuard(self._directories, target, pin.source, self._deadline)
+        def tries() -> Tries:
+            return seen[-1].tries if seen else "unknown"
+
+        target = PinTarget(holder.name, holder.text, holder.forget, tries, "password")
+        guard = PinGuard(self._directories, target, password.source, self._deadline)
         return lambda: guard.attempt(run, lambda _error: trial.verdict, ready=ready)
 
     def _watched(self, _tpm: TPM, run: Callable[[], bytes], password: Password, trial: Trial) -> Callable[[], bytes]:
@@ -123,10 +142,9 @@ class TPMPasswords:
         Nothing is noted before the TPM has refused, and where nothing can be noted the key is used all the same.
         """
         holder = password.holder
-        record = PinRecord(self._directory, holder.name)
+        record = PinRecord(self._directories, holder.name)
 
         def watched() -> bytes:
-            record = PinRecord(self._directories, holder.name)
             entry = None
             with suppress(PinNotUsableError):
                 entry = record.find(password.source) if holder.counted else None

@@ -131,6 +131,7 @@ def test_a_file_that_is_wrong_about_its_password(tpm, keys, locked_file, run):
 def test_without_a_place_for_the_record(tpm, keys, locked_file, monkeypatch):
     """Where nothing can be noted a key without a password signs, one with a password is not tried, and none twice."""
     monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "nowhere")
     with identity_of(tpm, keys.by_openssl("EC", "group:P-256")) as identity:
         identity.sign("text")
     with (

@@ -19,7 +19,7 @@ from rolekey.cli.serving import (
     open_sockets,
     token_file_of,
 )
-from rolekey.cli.terminal import trace_to_stderr
+from rolekey.cli.terminal import signals_raise, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
 from rolekey.credentials import Credentials, Fetched
 from rolekey.deadline import Deadline
@@ -70,7 +70,8 @@ def serve(**values: Any) -> None:
     _guard_memory()
     served = ServedRole(settings)
     try:
-        served.provider.refresh()
+        with signals_raise():
+            served.provider.refresh()
         _serve(served, options, print_env=bool(values["print_env"]))
     finally:
         served.close()

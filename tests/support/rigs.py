@@ -28,18 +28,18 @@ from support.softhsm import PROVISION
 # How many tests of each rig must have passed before CI believes that the rig was used. Raise a number with its tests.
 MINIMUM_TESTS = {
     "softhsm": 500,
-    "pkcs11-spy": 43,
-    "emulator": 130,
+    "pkcs11-spy": 50,
+    "emulator": 250,
     "openssl": 25,
-    "shim": 115,
+    "shim": 122,
     "virtual-card": 90,
     "opensc": 45,
     "ykcs11": 45,
     "nss": 46,
     "p11-kit": 55,
     "opencryptoki": 14,
-    "root": 6,
-    "namespace": 14,
+    "root": 7,
+    "namespace": 18,
     "strace": 1,
 }
 

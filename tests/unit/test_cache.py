@@ -194,6 +194,25 @@ def test_alias(cache, question, service, runtime_directory, monkeypatch, clock):
     assert service.asked == 1
 
 
+def test_alias_of_another_process(cache, question, service, directory):
+    """What another process is writing just now is left to it."""
+    half = (directory / alias_name(question.alias)).with_suffix(".1.new")
+    other = half.with_name(half.name.replace(".1.new", ".new"))
+    for path in (half, other):
+        path.touch()
+    cache.answer(question, service, soon())
+    assert half.exists()
+    assert other.exists()
+
+
+def test_entry_of_another_name(cache, question, service, directory):
+    """An entry in another's place is not taken for it."""
+    cache.answer(replace(question, name="beef"), service, soon())
+    (directory / "beef.entry").rename(directory / "cafe.entry")
+    assert cache.entries() == []
+    assert cache.answer(question, service, soon()) == SECOND
+
+
 def test_no_alias(cache, question, service, directory):
     """A command line that has none leaves no file of it."""
     cache.answer(replace(question, alias=None), service, soon())
@@ -466,6 +485,16 @@ def test_clear_during_a_refresh(cache, question, service, directory):
     assert holder.outcome == FIRST
     assert names(directory) == set()
     assert cache.answer(question, service, soon()) == SECOND
+
+
+def test_clear_and_another_answer_during_a_refresh(cache, question, service):
+    """What somebody else got after clear() stays, whatever who asked before it does."""
+    holder = Holder(cache, question, service, soon())
+    cache.clear()
+    assert cache.answer(question, service, soon()) == FIRST
+    holder.finish()
+    assert holder.outcome == SECOND
+    assert cache.answer(question, service, soon()) == FIRST
 
 
 def test_clear_during_a_refresh_that_fails(cache, question, service, directory):

@@ -24,6 +24,7 @@ from support.serve_process import NAME, ROLES, ask, running_serve, short_lived, 
 from support.service import HANG, RESET, ScriptedService, answer
 
 REFUSAL = answer(403, b'{"message": "Untrusted signing certificate"}', {"x-amzn-ErrorType": "AccessDeniedException"})
+PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 TOKEN = "a-token-that-clients-know"
 
 
@@ -97,6 +98,17 @@ def test_botocore_with_what_is_printed(tmp_path, words, emulator):
         container = ContainerProvider(environ=served.exports).load().get_frozen_credentials()
     assert metadata["access_key"] == container.access_key == emulator.granted[-1]
     assert metadata["token"] == container.token
+
+
+@pytest.mark.rig("emulator")
+def test_what_the_page_shows(tmp_path, words):
+    """--print-env prints the lines of docs/serve.md, with its own port and directory."""
+    (shown,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    with running_serve(tmp_path, *words) as served:
+        port = str(urlsplit(served.url).port)
+        printed = "".join(f"export {name}={value}\n" for name, value in served.exports.items())
+    directory = os.environ["XDG_RUNTIME_DIR"]
+    assert printed.replace(port, "9911").replace(directory, "/run/user/1000") == shown
 
 
 @pytest.mark.rig("emulator")
@@ -296,7 +308,7 @@ def test_socket_activation(tmp_path, words):
 @pytest.mark.rig("emulator")
 def test_socket_activation_for_others(tmp_path, words, token_file):
     """A socket that is open to other machines has the container endpoint alone, and nothing else is printed."""
-    more = ["--listen", "0.0.0.0", "--insecure-http", "--token-file", str(token_file)]
+    more = ["--listen", "127.0.0.2", "--insecure-http", "--token-file", str(token_file)]
     before = [sys.executable, "-c", _ACTIVATE, "0.0.0.0"]
     with running_serve(tmp_path, *words, *more, before=before) as served:
         assert "AWS_EC2_METADATA_SERVICE_ENDPOINT" not in served.exports

@@ -54,6 +54,8 @@ def test_good_options(values):
         ({"insecure_http": True}, "for --listen"),
         (NETWORK | {"tls_certificate": None}, "neither TLS nor --insecure-http"),
         (NETWORK | {"tls_certificate": None, "tls_key": "a.key"}, "neither TLS nor --insecure-http"),
+        (NETWORK | {"listen": "0.0.0.0"}, "--listen 0.0.0.0 includes"),
+        (NETWORK | {"listen": "::1"}, "--listen ::1 includes"),
         (NETWORK | {"token_file": None}, "a token"),
         (NETWORK | {"tls_certificate": None, "insecure_http": True, "token_file": None}, "a token"),
     ],

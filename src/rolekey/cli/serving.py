@@ -16,6 +16,8 @@ from rolekey.vend.token_file import make_token_file
 DEFAULT_PORT = 9911
 DEFAULT_HOP_LIMIT = 64
 _PORTS = range(65536)
+# What includes, or is, an address of the loopback interface, where a socket with the same port is open already.
+_NOT_TO_LISTEN = ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")  # noqa: S104 - they are refused
 _FIRST_SYSTEMD_SOCKET = 3
 
 
@@ -61,6 +63,11 @@ class ServeOptions:
                     hint="leave them out: SDKs speak plain HTTP on the loopback interface",
                 )
             return
+        if self.listen in _NOT_TO_LISTEN:
+            raise ConfigurationError(
+                f"--listen {self.listen} includes the loopback interface, which has endpoints of its own",
+                hint="name the address of one interface, by which other machines reach this one",
+            )
         if self.tls_certificate is None and not self.insecure_http:
             raise ConfigurationError(
                 "--listen hands credentials out over the network, and neither TLS nor --insecure-http is asked for",

@@ -105,7 +105,7 @@ async def poll(service, clients):
 
 
 def test_an_outage_with_many_clients(tmp_path):
-    """Every client gets the last good credentials, 503, and fresh ones: none that expired; CreateSessions come singly."""
+    """Clients get the last good credentials, then 503, then fresh ones, never expired ones; one CreateSession a time."""
     root = make_root()
     certificate, key = root.issue(common_name="machine").write(tmp_path, "leaf")
     words = ["--certificate", str(certificate), "--private-key", str(key), "--timeout", "10"]

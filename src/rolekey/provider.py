@@ -119,6 +119,9 @@ class Provider:
             with self._flight:
                 if self._is_due():
                     self._ask()
+                    if self._failure is not None:
+                        # Nobody else hears of it; refresh() raises it.
+                        log.warning("no new credentials: %s", self._failure.message)
         return min(max(0.0, self._due - self._clock()), LONGEST_SLEEP)
 
     def run(self) -> None:
@@ -150,11 +153,9 @@ class Provider:
             return
         now = self._clock()
         life = fetched.credentials.expiration.timestamp() - now
-        self._fetched, self._obtained = fetched, now
-        self._due = now + seconds_to_refresh(life, self._chance())
-        self._failure, self._failures_in_a_row = None, 0
         before = self._metrics
         until = fetched.certificate_expires
+        # Before the credentials: whoever has these finds when they were obtained.
         self._metrics = ProviderMetrics(
             expires=fetched.credentials.expiration.timestamp(),
             certificate_expires=until.timestamp() if until else None,
@@ -164,10 +165,12 @@ class Provider:
             seconds=max(0.0, now - began),
             last_success=now,
         )
+        self._fetched, self._obtained = fetched, now
+        self._due = now + seconds_to_refresh(life, self._chance())
+        self._failure, self._failures_in_a_row = None, 0
 
     def _note_failure(self, error: RolekeyError, began: float) -> None:
         now = self._clock()
-        log.warning("no new credentials: %s", error.message)
         self._failure = error
         self._failures_in_a_row += 1
         self._obtained = min(self._obtained, now)

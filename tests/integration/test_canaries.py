@@ -12,8 +12,10 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,6 +44,7 @@ from support.canaries import CANARY, Recorder, canary, found_in, said_by, shown_
 from support.listener import ServerTLS
 from support.pki import key_to_pem, make_root
 from support.proxy import ScriptedProxy
+from support.serve_process import NAME, ask, wait_until
 from support.service import HANG, Script, ScriptedService, answer, session_answer, session_document
 from support.softhsm import TOKEN_LABEL, ProvisionedToken
 from support.tpm_keys import POLICY_AUTH_VALUE, UNDER_POLICY, TPMKeys, policy_field
@@ -726,6 +729,72 @@ def without_credentials(contents: bytes) -> bytes:
 def aliases(traces):
     """The command lines that the cache knows an answer to."""
     return [contents for name, contents in traces.files.items() if name.endswith(".alias")]
+
+
+# Says where it can be sent a signal, and becomes the program.
+NOTES_ITS_NUMBER = """
+import os, sys
+with open(os.environ["HOME"] + "/number", "w") as file:
+    file.write(str(os.getpid()))
+from rolekey.__main__ import main
+main()
+"""
+SERVED = (
+    "PIN: pin-value, accepted",
+    "PIN: pin-value, refused",
+    "PIN: pin-value, the service refuses",
+    "PIN: pin-source, accepted",
+    "PIN: --pin-source file, accepted",
+    "PIN: --pin-source env, accepted",
+    "PIN: --pin-source env, refused",
+    "PIN: at each signature, --pin-source env",
+)
+
+
+@each([case for case in CASES if case.name in SERVED])
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_serve_keeps_its_secrets(case, debug, world, tmp_path):
+    """`rolekey serve` and the key's process write a secret nowhere; whoever may ask gets the credentials over HTTP.
+
+    What it leaves is the token's file, and what belongs to the record of refused PINs.
+    """
+    with scene_of(case, world) as scene, ThreadPoolExecutor(1) as threads:
+        words = ["-c", NOTES_ITS_NUMBER, "serve", "--port=0", "--print-env", *scene.command_line]
+        words += ["--debug"] if debug else []
+        running_process = threads.submit(traces_of_process, tmp_path, words, scene.environment)
+        if case.code == 0:
+            ask_and_end(tmp_path / "home", running_process)
+        traces = running_process.result(120)
+        stderr = traces.stderr.decode()
+        assert traces.code == case.code, stderr
+        assert re.search(case.says, stderr), stderr
+        scene.arrived()
+    assert ("rolekey: debug:" in stderr) is debug
+    assert (b"AWS_CONTAINER_CREDENTIALS_FULL_URI" in traces.stdout) is (case.code == 0)
+    assert "rolekey.worker_child" in traces.events
+    assert len(traces.children) == 1
+    kept = [name for name in traces.files if re.match("runtime_dir/rolekey/(?!pins)", name)]
+    assert len(kept) == (case.code == 0)
+    assert all(re.fullmatch(r"runtime_dir/rolekey/serve-[0-9]+\.token", name) for name in kept)
+    assert all(traces.modes[name] == 0o600 for name in kept)
+    for place, contents in (("stdout", traces.stdout), *traces.places()):
+        assert not found_in(contents), f"{place}: {contents!r}"
+
+
+def ask_and_end(home, running_process):
+    """Take the credentials from the container endpoint, and end the process."""
+    directory = home / "runtime_dir" / "rolekey"
+
+    def token_files():
+        assert not running_process.done(), running_process.result()
+        return [path for path in directory.glob("serve-*.token") if path.stat().st_size]
+
+    wait_until(token_files)
+    (token_file,) = token_files()
+    port = token_file.stem.partition("-")[2]
+    reply = ask(f"http://127.0.0.1:{port}", f"/creds/{NAME}", {"Authorization": token_file.read_text()})
+    assert (reply.document["SecretAccessKey"], reply.document["Token"]) == (SECRET_ACCESS_KEY, SESSION_TOKEN)
+    os.kill(int((home / "number").read_text()), signal.SIGTERM)
 
 
 @each([case for case in CASES if case.for_the_library])

@@ -74,10 +74,11 @@ def found_in(data: bytes | str) -> list[str]:
 
 # A process
 
-# Runs before the program's first line: every event that starts a process, writes a file or changes the environment.
+# Runs before the first line of the program, and of each Python that it starts: every event that starts a process,
+# writes a file or changes the environment.
 _AUDIT = """
 import os, sys
-report = os.open(os.environ.pop("CANARY_REPORT"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+report = os.open(os.environ["CANARY_REPORT"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 events = {"os.rename", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.putenv", "os.setxattr", "syslog.syslog",
           "tempfile.mkstemp", "sqlite3.connect", "subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty",

@@ -21,6 +21,7 @@ from rolekey.cli.flags import (
     helper_command,
 )
 from rolekey.cli.main import exit_code, run
+from rolekey.cli.serve import SERVE_FLAGS
 from rolekey.errors import ConfigurationError, RolekeyError
 from rolekey.secret import Secret
 
@@ -119,7 +120,7 @@ def test_flag_in_the_help(flag, capsys):
     assert re.search(rf"^  {flag}(?= |$)", capsys.readouterr().out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("flag", [*OFFICIAL_FLAGS, *(flag.name for flag in (*OWN_FLAGS, NO_CACHE))])
+@pytest.mark.parametrize("flag", [*OFFICIAL_FLAGS, *(flag.name for flag in (*OWN_FLAGS, NO_CACHE, *SERVE_FLAGS))])
 def test_flag_in_the_page(flag):
     """docs/compatibility.md has a table row for every flag of the official helper and every flag of ours."""
     assert re.search(rf"^\| `{flag}`", PAGE, re.MULTILINE)

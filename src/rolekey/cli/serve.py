@@ -182,7 +182,8 @@ def _announce(sockets: Sockets, served: ServedRole, token_file: Path, *, print_e
         sys.stderr.write(f"rolekey: listening on {url}\n")
     sys.stderr.flush()
     if print_env:
-        lines = [*metadata_exports(sockets.url), *container_exports(sockets.url, served.name, token_file)]
+        lines = metadata_exports(sockets.url) if sockets.loopback else []
+        lines += container_exports(sockets.url, served.name, token_file)
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rolekey.cached_answer import cache_directory
-from rolekey.errors import ConfigurationError
+from rolekey.errors import ConfigurationError, ListenError
 from rolekey.http_protocol.addresses import bind, bind_loopback, is_loopback, set_hop_limit, url_of
 from rolekey.http_server import tls_context
 from rolekey.vend.token_file import make_token_file
@@ -16,6 +16,8 @@ from rolekey.vend.token_file import make_token_file
 DEFAULT_PORT = 9911
 DEFAULT_HOP_LIMIT = 64
 _PORTS = range(65536)
+# What includes, or is, an address of the loopback interface, where a socket with the same port is open already.
+_NOT_TO_LISTEN = ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")  # noqa: S104 - they are refused
 _FIRST_SYSTEMD_SOCKET = 3
 
 
@@ -61,6 +63,11 @@ class ServeOptions:
                     hint="leave them out: SDKs speak plain HTTP on the loopback interface",
                 )
             return
+        if self.listen in _NOT_TO_LISTEN:
+            raise ConfigurationError(
+                f"--listen {self.listen} includes the loopback interface, which has endpoints of its own",
+                hint="name the address of one interface, by which other machines reach this one",
+            )
         if self.tls_certificate is None and not self.insecure_http:
             raise ConfigurationError(
                 "--listen hands credentials out over the network, and neither TLS nor --insecure-http is asked for",
@@ -88,10 +95,12 @@ class Sockets:
     Args:
         loopback: those that only this machine reaches; the first one's port is announced.
         network: the others.
+        secured: whether the others speak TLS.
     """
 
     loopback: tuple[socket.socket, ...]
     network: tuple[socket.socket, ...]
+    secured: bool
 
     @property
     def url(self) -> str:
@@ -101,7 +110,8 @@ class Sockets:
     @property
     def urls(self) -> list[str]:
         """The base URL of each socket."""
-        return [url_of(*s.getsockname()[:2], tls=s in self.network) for s in (*self.loopback, *self.network)]
+        plain = [url_of(*listener.getsockname()[:2], tls=False) for listener in self.loopback]
+        return plain + [url_of(*listener.getsockname()[:2], tls=self.secured) for listener in self.network]
 
 
 def open_sockets(options: ServeOptions, environment: Mapping[str, str]) -> Sockets:
@@ -112,7 +122,7 @@ def open_sockets(options: ServeOptions, environment: Mapping[str, str]) -> Socke
         environment: the process's.
 
     Raises:
-        ListenError: an address cannot be used.
+        ListenError: an address, or what systemd opened, cannot be used.
         ConfigurationError: one of systemd's is open to others, and --listen was not given.
     """
     given = _systemd_sockets(environment)
@@ -129,7 +139,7 @@ def open_sockets(options: ServeOptions, environment: Mapping[str, str]) -> Socke
         network = (bind(options.listen, options.port),) if options.listen else ()
     for listener in (*loopback, *network):
         set_hop_limit(listener, options.hop_limit)
-    return Sockets(loopback, network)
+    return Sockets(loopback, network, secured=options.tls_certificate is not None)
 
 
 def _systemd_sockets(environment: Mapping[str, str]) -> list[socket.socket]:
@@ -137,7 +147,22 @@ def _systemd_sockets(environment: Mapping[str, str]) -> list[socket.socket]:
     if environment.get("LISTEN_PID") != str(os.getpid()) or not environment.get("LISTEN_FDS", "").isdigit():
         return []
     count = int(environment["LISTEN_FDS"])
-    return [socket.socket(fileno=_FIRST_SYSTEMD_SOCKET + number) for number in range(count)]
+    return [_adopted(_FIRST_SYSTEMD_SOCKET + number) for number in range(count)]
+
+
+def _adopted(number: int) -> socket.socket:
+    """The socket that is open under a number; no child inherits it from now on."""
+    hint = "write ListenStream=127.0.0.1:9911 into the socket unit, and no Accept="
+    try:
+        os.set_inheritable(number, False)
+        adopted = socket.socket(fileno=number)
+        listens = adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+    except OSError as error:
+        reason = f"systemd's file descriptor {number} cannot be used: {error.strerror}"
+        raise ListenError(reason, hint=hint) from error
+    if not listens or adopted.family not in (socket.AF_INET, socket.AF_INET6):
+        raise ListenError(f"systemd's file descriptor {number} is no listening TCP socket", hint=hint)
+    return adopted
 
 
 def token_file_of(options: ServeOptions, port: int, environment: Mapping[str, str]) -> Path:

@@ -66,11 +66,18 @@ def options_from(values: dict[str, Any]) -> Options:
     )
 
 
-def person_for(settings: Settings) -> Callable[[Deadline], Interaction]:
-    """Who is asked, and until when: the terminal or a window, or nobody where ``--pin-source none`` says so."""
+def person_for(
+    settings: Settings, interaction: Callable[[Deadline], Interaction] = Terminal
+) -> Callable[[Deadline], Interaction]:
+    """Who is asked until a deadline: nobody where ``--pin-source none`` says so.
+
+    Args:
+        settings: may say so.
+        interaction: gives who is asked otherwise.
+    """
     if settings.pin_source is not None and settings.pin_source.kind == "none":
         return lambda _deadline: NoInteraction()
-    return Terminal
+    return interaction
 
 
 class KeptAnswers:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from rolekey.cli.fetching import KeptAnswers, fetch_credentials, options_from, person_for
 from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, helper_command
 from rolekey.cli.main import report
-from rolekey.cli.terminal import shield_output, signals_held, trace_to_stderr
+from rolekey.cli.terminal import Terminal, shield_output, signals_held, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
 from rolekey.credentials import Credentials, format_timestamp
 from rolekey.deadline import Deadline
@@ -60,7 +60,7 @@ def update(**values: Any) -> None:
     if not values["once"]:
         _check_pin_source(settings)
     check_place(place)
-    fetch = Fetcher(settings, person_for(settings))
+    fetch = Fetcher(settings, Terminal)
 
     def write(credentials: Credentials) -> None:
         write_credentials(place, credentials, uninterrupted=signals_held)
@@ -121,7 +121,7 @@ class Fetcher:
 
     def __init__(self, settings: Settings, interaction: Callable[[Deadline], Interaction]) -> None:
         self._settings = settings
-        self._answers = KeptAnswers(interaction)
+        self._answers = KeptAnswers(person_for(settings, interaction))
 
     def __call__(self) -> Credentials:
         """One CreateSession.

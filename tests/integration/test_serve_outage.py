@@ -98,8 +98,7 @@ async def poll(service, served, clients):
         await until(lambda client: len(client.seen) > 1)
         service.down = True
         await until(lambda client: client.seen[-1] == 0)
-        while "no new credentials: " not in served.stderr:  # the attempts of one refresh are over
-            await asyncio.sleep(0.1)
+        await until(lambda _: "no new credentials: " in served.stderr)  # the attempts of one refresh are over
         service.down = False
         await until(lambda client: client.seen[-1] != 0)
     over.set()

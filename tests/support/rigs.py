@@ -34,7 +34,7 @@ from support.tpm2_pkcs11_rig import find_tpm2_pkcs11
 MINIMUM_TESTS = {
     "softhsm": 500,
     "pkcs11-spy": 43,
-    "emulator": 155,
+    "emulator": 185,
     "openssl": 25,
     "shim": 115,
     "virtual-card": 100,

@@ -82,7 +82,7 @@ class Client:
             self.seen.append(number)
 
 
-async def poll(service, clients):
+async def poll(service, served, clients):
     """Let the service be there, then away, then there again, each until every client has noticed."""
     over = asyncio.Event()
     tasks = [asyncio.create_task(client.run(over)) for client in clients]
@@ -98,6 +98,7 @@ async def poll(service, clients):
         await until(lambda client: len(client.seen) > 1)
         service.down = True
         await until(lambda client: client.seen[-1] == 0)
+        await until(lambda _: "no new credentials: " in served.stderr)  # the attempts of one refresh are over
         service.down = False
         await until(lambda client: client.seen[-1] != 0)
     over.set()
@@ -105,7 +106,7 @@ async def poll(service, clients):
 
 
 def test_an_outage_with_many_clients(tmp_path):
-    """Clients get the last good credentials, then 503, then fresh ones, never expired ones; one CreateSession a time."""
+    """Clients get the last good credentials, then 503, then fresh ones; one CreateSession is under way at a time."""
     root = make_root()
     certificate, key = root.issue(common_name="machine").write(tmp_path, "leaf")
     words = ["--certificate", str(certificate), "--private-key", str(key), "--timeout", "10"]
@@ -114,7 +115,7 @@ def test_an_outage_with_many_clients(tmp_path):
         running_serve(tmp_path, *RunningEmulator(f"http://{service.address}").arguments, *words) as served,
     ):
         clients = [Client(urlsplit(served.url).port, served.token_file.read_text()) for _ in range(CLIENTS)]
-        asyncio.run(poll(service, clients))
+        asyncio.run(poll(service, served, clients))
         before, after = service.most_in_flight, served.stderr
     assert before == 1
     assert service.refused >= 1

@@ -21,11 +21,11 @@ from rolekey import errors
 from rolekey.config import Settings
 from rolekey.credentials import Credentials, Fetched
 from rolekey.deadline import Deadline
-from rolekey.errors import RolekeyError, TokenOperationError
+from rolekey.errors import RolekeyError, TokenOperationError, error_to_document
 from rolekey.interaction import Interaction
 from rolekey.pin_source import PinSource
 from rolekey.pins import KeptPin, Pin, PinReader
-from rolekey.worker_pipe import KEPT, dump, dump_error, load_error, read, write
+from rolekey.worker_pipe import KEPT, dump, load_error, read, write
 
 if TYPE_CHECKING:
     from rolekey.identity import SigningIdentity
@@ -176,7 +176,7 @@ class Worker:
         try:
             return self._kept.read() if self._kept is not None else None
         except RolekeyError as error:
-            return dump_error(error)
+            return error_to_document(error)
 
 
 class _RemoteSigner:

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rolekey.config import Settings
 from rolekey.create_session import request_credentials
 from rolekey.deadline import Deadline
-from rolekey.errors import RolekeyError
+from rolekey.errors import RolekeyError, error_to_document
 from rolekey.identity import SigningIdentity, open_identity
 from rolekey.pins import Pin
 from rolekey.secret import Secret
 from rolekey.transport import Route, open_ahead
-from rolekey.worker_pipe import KEPT, dump_error, load_error, read, write
+from rolekey.worker_pipe import KEPT, load_error, read, write
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -78,7 +78,7 @@ class _Child:
             try:
                 answer = self._answer(*request)
             except RolekeyError as error:
-                answer = {"error": dump_error(error)}
+                answer = {"error": error_to_document(error)}
             write(self._writer, json.dumps(answer).encode())
 
     def _answer(self, operation: str, seconds: float, *arguments: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
-from rolekey.errors import RolekeyError, TokenOperationError, error_from_document, error_to_document
+from rolekey.errors import RolekeyError, TokenOperationError, error_from_document
 from rolekey.secret import Secret
 
 MAX_FRAME = 1 << 24
@@ -60,13 +60,8 @@ def _read_exactly(pipe: Any, length: int) -> bytes:
     return bytes(data)
 
 
-def dump_error(error: RolekeyError) -> dict[str, Any]:
-    """An error as a JSON object."""
-    return error_to_document(error)
-
-
 def load_error(document: Mapping[str, Any]) -> RolekeyError:
-    """The error behind dump_error()'s object; one that is not known becomes a TokenOperationError."""
+    """The error behind errors.error_to_document()'s object; one that is not known becomes a TokenOperationError."""
     try:
         return error_from_document(document)
     except ValueError:

@@ -83,7 +83,10 @@ def _token_environment(settings: Settings, environment: Mapping[str, str]) -> di
 
 
 def _files(settings: Settings) -> list[Path]:
-    named = [settings.certificate, settings.private_key, settings.intermediates, settings.ca_bundle]
+    named = [
+        *(settings.config_file, settings.certificate, settings.private_key),
+        *(settings.intermediates, settings.ca_bundle),
+    ]
     files = [path for path in named if isinstance(path, Path)]
     references = [r for r in (settings.private_key, settings.certificate) if isinstance(r, PKCS11URI)]
     modules = [settings.pkcs11_module, *(uri.module_path for uri in references)] if references else ()

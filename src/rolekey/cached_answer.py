@@ -37,7 +37,14 @@ ENVIRONMENT = (
     *TOKEN_ENVIRONMENT,
     *("AWS_ENDPOINT_URL_ROLESANYWHERE", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_USE_FIPS_ENDPOINT"),
     *("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"),
+    *("ROLEKEY_CONFIG", "ROLEKEY_TRUST_ANCHOR_ARN", "ROLEKEY_PROFILE_ARN", "ROLEKEY_ROLE_ARN", "ROLEKEY_CERTIFICATE"),
+    *("ROLEKEY_PRIVATE_KEY", "ROLEKEY_INTERMEDIATES", "ROLEKEY_SESSION_DURATION", "ROLEKEY_ROLE_SESSION_NAME"),
+    *("ROLEKEY_REGION", "ROLEKEY_ENDPOINT", "ROLEKEY_PKCS11_LIB", "ROLEKEY_PIN_SOURCE"),
+    *("ROLEKEY_PIN_FILE_GROUP_READABLE", "ROLEKEY_PKCS11_INIT_ARGS", "ROLEKEY_TPM_TCTI"),
+    *("ROLEKEY_NO_TPM_KEY_PASSWORD", "ROLEKEY_TPM_PARENT_PASSWORD_SOURCE", "ROLEKEY_USE_FIPS_ENDPOINT"),
+    *("ROLEKEY_USE_DUALSTACK_ENDPOINT", "ROLEKEY_TIMEOUT"),
 )
+_URLS = ("AWS_ENDPOINT_URL_ROLESANYWHERE", "ROLEKEY_ENDPOINT")
 REFRESH_SECONDS = 900
 ALIAS_FIELDS, ENTRY_FIELDS = 3, 4
 _MAGIC = b"rolekey-cache-1"
@@ -101,6 +108,18 @@ def alias_key(words: "Sequence[str]", environment: "Mapping[str, str]") -> bytes
     """
     if not words or words[0] != COMMAND:
         return None
+    kept, variables = _kept_words(words), _kept_variables(environment)
+    if kept is None or variables is None:
+        return None
+    try:
+        where = os.getcwd()
+    except OSError:
+        return None
+    user = str(os.geteuid()) if hasattr(os, "geteuid") else ""
+    return os.fsencode("\0".join([*kept, "", where, user, *variables]))
+
+
+def _kept_words(words: "Sequence[str]") -> list[str] | None:
     kept = []
     skip = False
     for word in words:
@@ -117,15 +136,19 @@ def alias_key(words: "Sequence[str]", environment: "Mapping[str, str]") -> bytes
             if shown is None:
                 return None
             kept.append(shown)
-    try:
-        where = os.getcwd()
-    except OSError:
-        return None
-    user = str(os.geteuid()) if hasattr(os, "geteuid") else ""
-    if "@" in environment.get("AWS_ENDPOINT_URL_ROLESANYWHERE", ""):  # a password, in a URL that --endpoint overrules
-        return None
-    variables = [f"{name}={environment[name]}" for name in ENVIRONMENT if name in environment]
-    return os.fsencode("\0".join([*kept, "", where, user, *variables]))
+    return kept
+
+
+def _kept_variables(environment: "Mapping[str, str]") -> list[str] | None:
+    kept = []
+    for name in ENVIRONMENT:
+        if (value := environment.get(name)) is not None:
+            shown = _without_pin(f"{name}={value}")
+            # A password, in a URL that --endpoint may overrule.
+            if shown is None or (name in _URLS and "@" in value):
+                return None
+            kept.append(shown)
+    return kept
 
 
 def _without_pin(word: str) -> str | None:

@@ -1,4 +1,4 @@
-"""From what the user wrote to one frozen Settings: options > environment > defaults.
+"""From what the user wrote to one frozen Settings: options > the named section > environment > defaults.
 
 Everything that can be judged without a file, a token or the network is judged here, before a PIN is asked for.
 """
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rolekey.arn import ARN, parse_profile_arn, parse_role_arn, parse_trust_anchor_arn
+from rolekey.configured_options import configured_options
 from rolekey.endpoints import Endpoint
 from rolekey.errors import ConfigurationError
-from rolekey.options import Options
+from rolekey.options import DEFAULT_SESSION_DURATION, Options, revealed
 from rolekey.pin_source import PinSource
 from rolekey.pkcs11_uri import PKCS11URI, redact_pin_value
 from rolekey.secret import Secret
@@ -56,6 +57,7 @@ class Settings:
         ca_bundle: PEM file (or directory) of trusted CAs in place of the usual ones, or None.
         proxy: URL of the proxy for this endpoint (it may hold a password), or None.
         timeout: seconds, or None for deadline.Deadline.of()'s default.
+        config_file: the configuration file that some of it is from, or None.
     """
 
     trust_anchor_arn: ARN
@@ -81,25 +83,45 @@ class Settings:
     ca_bundle: Path | None
     proxy: Secret | None
     timeout: float | None
+    config_file: Path | None = None
 
 
-def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settings:
-    """Check the options and fill in what the environment and the defaults say.
+def resolve_settings(options: Options, environment: Mapping[str, str], name: str | None = None) -> Settings:
+    """Check the options and fill in what the named section, the environment and the defaults say.
 
     Args:
         options: what the user wrote.
         environment: the process's environment.
+        name: of an identity in the configuration file, or None.
 
     Raises:
         ConfigurationError: something is missing, malformed, or contradicts something else.
     """
+    options = configured_options(options, environment, name)
+    try:
+        return _resolved(options, environment)
+    except ConfigurationError as error:
+        raise _by_origin(error, options.origins) from error.__cause__
+
+
+def _by_origin(error: ConfigurationError, origins: Mapping[str, str]) -> ConfigurationError:
+    """The same error, whose message calls an option what it is called where it was written."""
+
+    def called(match: re.Match[str]) -> str:
+        return origins.get(match[1].replace("-", "_"), match[0])
+
+    return type(error)(re.sub("--([a-z0-9-]+)", called, error.message), hint=error.hint)
+
+
+def _resolved(options: Options, environment: Mapping[str, str]) -> Settings:
     trust_anchor = parse_trust_anchor_arn(_required(options.trust_anchor_arn, "--trust-anchor-arn"))
     profile = parse_profile_arn(_required(options.profile_arn, "--profile-arn"))
     role = parse_role_arn(_required(options.role_arn, "--role-arn"))
     region = _region(options.region, trust_anchor, profile, role)
-    if options.session_duration not in SESSION_DURATIONS:
+    duration = DEFAULT_SESSION_DURATION if options.session_duration is None else options.session_duration
+    if duration not in SESSION_DURATIONS:
         raise ConfigurationError(
-            f"--session-duration is {options.session_duration} seconds",
+            f"--session-duration is {duration} seconds",
             hint="give a number of seconds from 900 to 43200 (and at most the role's maximum session duration)",
         )
     if options.timeout is not None and not 0 < options.timeout <= MAX_TIMEOUT:
@@ -114,22 +136,23 @@ def resolve_settings(options: Options, environment: Mapping[str, str]) -> Settin
         endpoint=endpoint,
         certificate=certificate,
         private_key=private_key,
-        derived_private_key=not _revealed(options.private_key),
+        derived_private_key=not revealed(options.private_key),
         intermediates=Path(_plain(options.intermediates, "--intermediates")) if options.intermediates else None,
-        session_duration=options.session_duration,
+        session_duration=duration,
         role_session_name=_role_session_name(options.role_session_name),
         pkcs11_module=_plain(options.pkcs11_lib, "--pkcs11-lib") if options.pkcs11_lib else None,
         default_pkcs11_module=environment.get("PKCS11_MODULE_PATH") or None,
         pkcs8_password=options.pkcs8_password,
         pin_source=PinSource.parse(_plain(options.pin_source, "--pin-source")) if options.pin_source else None,
-        pin_file_group_readable=options.pin_file_group_readable,
+        pin_file_group_readable=bool(options.pin_file_group_readable),
         pkcs11_init_args=options.pkcs11_init_args or None,
-        use_last_try=options.use_last_try,
+        use_last_try=bool(options.use_last_try),
         tpm=resolve_tpm_settings(options, environment),
-        verify_tls=options.verify_tls,
+        verify_tls=options.verify_tls is not False,
         ca_bundle=_ca_bundle(environment),
         proxy=_proxy(endpoint, environment),
         timeout=options.timeout,
+        config_file=options.config_file,
     )
     log.debug("settings: region %s, endpoint %s, %s", region, endpoint, "proxy" if settings.proxy else "no proxy")
     return settings
@@ -177,7 +200,7 @@ def _endpoint(options: Options, environment: Mapping[str, str], partition: str, 
     fips = _switch(options.use_fips_endpoint, environment, "AWS_USE_FIPS_ENDPOINT")
     dual_stack = _switch(options.use_dualstack_endpoint, environment, "AWS_USE_DUALSTACK_ENDPOINT")
     for source, text in (
-        ("--endpoint", _revealed(options.endpoint)),
+        ("--endpoint", revealed(options.endpoint)),
         ("AWS_ENDPOINT_URL_ROLESANYWHERE", environment.get("AWS_ENDPOINT_URL_ROLESANYWHERE")),
     ):
         if not text:
@@ -201,7 +224,7 @@ def _switch(option: bool | None, environment: Mapping[str, str], variable: str) 
 
 
 def _references(options: Options) -> tuple[CertificateReference, KeyReference]:
-    named_certificate, named_key = _revealed(options.certificate), _revealed(options.private_key)
+    named_certificate, named_key = revealed(options.certificate), revealed(options.private_key)
     certificate = named_certificate or named_key
     private_key = named_key or named_certificate
     if not certificate or not private_key:
@@ -217,10 +240,6 @@ def _references(options: Options) -> tuple[CertificateReference, KeyReference]:
             hint="name the certificate's file with --certificate, and the handle with --private-key",
         )
     return reference, _reference(private_key, "--private-key" if named_key else "--certificate")
-
-
-def _revealed(value: str | Secret | None) -> str | None:
-    return value.reveal() if isinstance(value, Secret) else value
 
 
 def _reference(text: str, option: str) -> KeyReference:

@@ -1,11 +1,19 @@
 """What the user wrote on a command line, in a configuration or in a program, before anything of it is checked."""
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
 
-from rolekey.pkcs11_uri import redact_pin_value
+from rolekey.pkcs11_uri import names_module, names_pin, redact_pin_value
 from rolekey.secret import Secret
 
 DEFAULT_SESSION_DURATION = 3600
+
+# What opens the key: said in one place, it is not completed from another.
+_OPENERS = ("pin_source", "pkcs8_password", "tpm_key_password", "no_tpm_key_password")
+_REFERENCES = ("certificate", "private_key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +26,7 @@ class Options:
             one is missing the other serves for both. A text that holds a PIN becomes a Secret, and so does an endpoint
             with user information.
         intermediates: path of a PEM bundle.
-        session_duration: seconds.
+        session_duration: seconds; 3600 where it is not given.
         role_session_name: name of the role session.
         region: AWS region; else the trust anchor's.
         endpoint: base URL of the service.
@@ -32,9 +40,11 @@ class Options:
         tpm_key_password: of a key in a TPM.
         no_tpm_key_password: the key in a TPM has none.
         tpm_parent_password_source: where the password of the key's parent or hierarchy is, as ``pin_source``.
-        verify_tls: whether the service's certificate is checked.
+        verify_tls: False leaves the service's certificate unchecked.
         use_fips_endpoint, use_dualstack_endpoint: None leaves it to the environment.
         timeout: seconds for everything; None is 50 where a person may be needed, else 4.5.
+        origins: what an error calls an option that was not written on the command line, by its name here.
+        config_file: the configuration file that some of it is from.
     """
 
     trust_anchor_arn: str | None = None
@@ -43,28 +53,70 @@ class Options:
     certificate: str | Secret | None = None
     private_key: str | Secret | None = None
     intermediates: str | None = None
-    session_duration: int = DEFAULT_SESSION_DURATION
+    session_duration: int | None = None
     role_session_name: str | None = None
     region: str | None = None
     endpoint: str | Secret | None = None
     pkcs11_lib: str | None = None
     pkcs8_password: Secret | None = None
     pin_source: str | None = None
-    pin_file_group_readable: bool = False
+    pin_file_group_readable: bool | None = None
     pkcs11_init_args: str | None = None
-    use_last_try: bool = False
+    use_last_try: bool | None = None
     tpm_tcti: str | None = None
     tpm_key_password: Secret | None = None
-    no_tpm_key_password: bool = False
+    no_tpm_key_password: bool | None = None
     tpm_parent_password_source: str | None = None
-    verify_tls: bool = True
+    verify_tls: bool | None = None
     use_fips_endpoint: bool | None = None
     use_dualstack_endpoint: bool | None = None
     timeout: float | None = None
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    config_file: Path | None = None
 
     def __post_init__(self) -> None:
         """Keep a text that holds a PIN, or user information before a host, from reprs and pickles."""
-        for name in ("certificate", "private_key", "endpoint"):
+        for name in (*_REFERENCES, "endpoint"):
             value = getattr(self, name)
             if isinstance(value, str) and (redact_pin_value(value) != value or (name == "endpoint" and "@" in value)):
                 object.__setattr__(self, name, Secret(value))
+
+    def over(self, below: Self) -> Self:
+        """These options, and what they leave open from others that count less.
+
+        What opens the key (a source of the PIN, also one in a URI, or a password) comes from one of both: no PIN that
+        is meant for one key is tried on another. A module that a URI names is not overruled from below, either.
+
+        Args:
+            below: the others.
+        """
+        closed = self._closed()
+        open_names = [name for name in _VALUES if name not in closed and not _given(getattr(self, name))]
+        taken = {name: value for name in open_names if _given(value := getattr(below, name))}
+        origins = {**{name: origin for name, origin in below.origins.items() if name in taken}, **self.origins}
+        config_file = self.config_file or below.config_file
+        return dataclasses.replace(self, **taken, origins=origins, config_file=config_file)
+
+    def _closed(self) -> set[str]:
+        """What these options say in other words: an option of that name from below would overrule them."""
+        openers = [getattr(self, name) for name in _OPENERS]
+        texts = [text for name in _REFERENCES if (text := revealed(getattr(self, name)))]
+        closed: set[str] = set()
+        if any(_given(value) and value is not False for value in openers) or any(map(names_pin, texts)):
+            closed.update(_OPENERS)
+        if any(names_module(text) for text in texts):
+            closed.add("pkcs11_lib")
+        return closed
+
+
+_VALUES = tuple(f.name for f in dataclasses.fields(Options) if f.name not in ("origins", "config_file"))
+
+
+def revealed(value: str | Secret | None) -> str | None:
+    """The text of an option that may be a Secret."""
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def _given(value: object) -> bool:
+    """Whether something was written: an empty text counts as nothing, as it does for the official helper."""
+    return value not in (None, "", Secret(""))

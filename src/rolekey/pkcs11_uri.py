@@ -194,3 +194,21 @@ def redact_pin_value(text: str) -> str:
         attribute of RFC 7512 or the end: rather too much than the rest of a PIN.
     """
     return _PIN_VALUE_AND_PIN.sub(r"\1***", text)
+
+
+def names_pin(text: str) -> bool:
+    """Whether a text is a URI that says what its token's PIN is, or where it is.
+
+    Args:
+        text: a URI, well-formed or not, or something else.
+    """
+    return redact_pin_value(text) != text or re.search("[?&]pin-source=", text) is not None
+
+
+def names_module(text: str) -> bool:
+    """Whether a text is a URI that says which PKCS#11 module its token is behind.
+
+    Args:
+        text: as for names_pin().
+    """
+    return re.search("[?&]module-(path|name)=", text) is not None

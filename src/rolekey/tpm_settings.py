@@ -42,6 +42,6 @@ def resolve_tpm_settings(options: Options, environment: Mapping[str, str]) -> TP
         tcti=options.tpm_tcti or environment.get("TPM2TOOLS_TCTI") or None,
         device=environment.get("TPM_DEVICE") or None,
         key_password=password if password is not None and password.reveal() else None,
-        no_key_password=options.no_tpm_key_password,
+        no_key_password=bool(options.no_tpm_key_password),
         parent_password_source=PinSource.parse(source, "--tpm-parent-password-source") if source else None,
     )

@@ -27,6 +27,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pin_guard",),
     ("config", "pins", "pin_record"),
     ("tpm_settings",),
+    ("configured_options",),
+    ("configuration_file",),
     ("options",),
     ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol", "tss2_key"),
     ("tpm_handle",),

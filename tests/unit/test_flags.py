@@ -183,7 +183,7 @@ def test_help_has_a_short_flag(words, capsys):
         (["--pkcs8-password="], "--pkcs8-password", Secret("")),
         (["--tpm-key-password=--debug"], "--tpm-key-password", Secret("--debug")),
         # defaults
-        ([], "--session-duration", 3600),
+        ([], "--session-duration", None),
         ([], "--system-store-name", "MY"),
         ([], "--timeout", None),
         ([], "--debug", None),
@@ -226,7 +226,7 @@ def test_bad_boolean(flag, value):
 def test_boolean_takes_no_word(value):
     """The word after a boolean is not its value; it is an argument of its own, which the hint explains."""
     error = refused("--debug", value)
-    assert error.message == f"no identity is named '{value}'"
+    assert error.message == f"unexpected argument '{value}'"
     assert "--debug=true" in error.hint
 
 
@@ -409,16 +409,14 @@ CONTINUED = "a backslash stands at the end of a line"
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["web"], "no identity is named 'web'"),
-        (["a.b_c-9"], "no identity is named 'a.b_c-9'"),
-        (["--region=x", "web"], "no identity is named 'web'"),
-        (["web", "--region=x"], "no identity is named 'web'"),
-        (["--", "web"], "no identity is named 'web'"),
-        (["--", "--debug"], "no identity is named '--debug'"),
-        (["-"], "no identity is named '-'"),
-        (["two", "words"], "unexpected argument 'two'"),
-        (["", "word"], "unexpected argument 'word'"),
-        (["word", ""], "unexpected argument 'word'"),
+        (["a.b"], "unexpected argument 'a.b'"),
+        (["-"], "unexpected argument '-'"),
+        (["--", "--debug"], "unexpected argument '--debug'"),
+        (["two", "words"], "unexpected argument 'words'"),
+        (["--region=x", "two", "words"], "unexpected argument 'words'"),
+        (["", "word"], "unexpected argument ''"),
+        (["word", ""], "unexpected argument ''"),
+        (["word" * 17], f"unexpected argument '{'word' * 17}'"),
         (["a b"], "unexpected argument 'a b'"),
         (["a/b"], "unexpected argument 'a/b'"),
         (["\u2013debug"], "unexpected argument '\u2013debug'"),
@@ -437,8 +435,23 @@ CONTINUED = "a backslash stands at the end of a line"
     ],
 )
 def test_positional(words, message):
-    """At most one NAME, which nothing has yet; any other word is quoted without its PIN, a continued line is named."""
+    """A word that is no NAME, or one too many, is quoted without its PIN; a continued line is named."""
     assert refused(*words).message.startswith(message)
+
+
+@pytest.mark.parametrize("words", [["a_b-9"], ["a_b-9", "--region=x"], ["--region", "x", "a_b-9"], ["--", "a_b-9"]])
+def test_name(words):
+    """One word can be the NAME of an identity, wherever it stands."""
+    assert parse(*words).values["names"] == ("a_b-9",)
+
+
+@pytest.mark.parametrize(
+    "password", ["--pkcs8-password=a", "--tpm-key-password=a", "--private-key=pkcs11:?pin-value=1"]
+)
+def test_name_beside_a_password(password):
+    """With a password or PIN on the command line a NAME stands before all options."""
+    assert parse("web", password).values["names"] == ("web",)
+    assert "before all options" in refused(password, "web").hint
 
 
 def test_continued_line_of_the_aws_cli():

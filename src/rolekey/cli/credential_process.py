@@ -3,36 +3,32 @@
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rolekey.cache import Answer, Cache
 from rolekey.cache_question import Question, question_of
 from rolekey.cached_answer import cache_directory
-from rolekey.cli.fetching import fetch_credentials, options_from, person_for
+from rolekey.cli.fetching import fetch_credentials, person_for, settings_from
 from rolekey.cli.flags import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, helper_command
-from rolekey.cli.terminal import can_ask, shield_output, trace_to_stderr
-from rolekey.config import Settings, resolve_settings
+from rolekey.cli.terminal import can_ask, shield_output
+from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.interaction import Interaction
-from rolekey.pins import claim_descriptor
 
 log = logging.getLogger(__name__)
 
 
 @helper_command("credential-process", (*HELPER_FLAGS, *OWN_FLAGS, NO_CACHE))
-def credential_process(**values: Any) -> None:
+def credential_process(names: Sequence[str], **values: Any) -> None:
     """Print temporary credentials as credential_process JSON.
 
     Put this command into ~/.aws/config as the credential_process of a profile. Credentials that are still good are
     printed again; `rolekey cache` lists and forgets them.
     """
-    claim_descriptor(values["pin_source"])
-    claim_descriptor(values["tpm_parent_password_source"], "--tpm-parent-password-source")
+    (settings,) = settings_from(values, names)
     shield_output(debug=values["debug"])
-    if values["debug"]:
-        trace_to_stderr()
-    settings = resolve_settings(options_from(values), os.environ)
     attended = can_ask()
     deadline = Deadline.of(settings.timeout, attended=attended)
     interaction = person_for(settings)(deadline)

@@ -1,15 +1,18 @@
 """From a command line to credentials: what the commands that ask the service have in common."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from rolekey.cli.terminal import Terminal, signals_raise
-from rolekey.config import Settings
+from rolekey.cli.terminal import Terminal, signals_raise, trace_to_stderr
+from rolekey.config import Settings, resolve_settings
+from rolekey.configured_options import configured_options
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
 from rolekey.errors import ServiceError
 from rolekey.interaction import Interaction, NoInteraction
 from rolekey.options import Options
+from rolekey.pins import claim_descriptor
 from rolekey.secret import Secret
 
 
@@ -36,6 +39,29 @@ def fetch_credentials(settings: Settings, interaction: Interaction, deadline: De
         return request_credentials(settings, identity, deadline, opening=opening)
 
 
+def settings_from(values: dict[str, Any], names: Sequence[str]) -> list[Settings]:
+    """The Settings of each named identity, or of the command line alone where none is named.
+
+    Call it before anything is opened: descriptors that a PIN is read from are claimed first.
+
+    Args:
+        values: of the command line's flags.
+        names: of identities.
+
+    Raises:
+        ConfigurationError: as resolve_settings().
+        PinRequiredError: a descriptor is not open.
+    """
+    written = options_from(values)
+    configured = [configured_options(written, os.environ, name) for name in (names or (None,))]
+    for options in configured:
+        claim_descriptor(options.pin_source)
+        claim_descriptor(options.tpm_parent_password_source, "--tpm-parent-password-source")
+    if values["debug"]:
+        trace_to_stderr()
+    return [resolve_settings(options, os.environ) for options in configured]
+
+
 def options_from(values: dict[str, Any]) -> Options:
     """The Options that a command line's values are."""
     return Options(
@@ -52,14 +78,14 @@ def options_from(values: dict[str, Any]) -> Options:
         pkcs11_lib=values["pkcs11_lib"],
         pkcs8_password=values["pkcs8_password"],
         pin_source=values["pin_source"],
-        pin_file_group_readable=bool(values["pin_file_group_readable"]),
+        pin_file_group_readable=values["pin_file_group_readable"],
         pkcs11_init_args=values["pkcs11_init_args"],
-        use_last_try=bool(values["use_last_try"]),
+        use_last_try=values["use_last_try"],
         tpm_tcti=values["tpm_tcti"],
         tpm_key_password=values["tpm_key_password"],
-        no_tpm_key_password=bool(values["no_tpm_key_password"]),
+        no_tpm_key_password=values["no_tpm_key_password"],
         tpm_parent_password_source=values["tpm_parent_password_source"],
-        verify_tls=not values["no_verify_ssl"],
+        verify_tls=None if values["no_verify_ssl"] is None else not values["no_verify_ssl"],
         use_fips_endpoint=values["use_fips_endpoint"],
         use_dualstack_endpoint=values["use_dualstack_endpoint"],
         timeout=values["timeout"],

@@ -6,20 +6,21 @@ numbers are written as in Go; the last of several wins. click's own options do t
 A command line may hold a PIN or passphrase, anywhere if a quote is missing: what was not understood is not quoted.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 import click
 
 from rolekey.cli.flag_types import TYPES
+from rolekey.configuration_file import is_identity_name
 from rolekey.errors import ConfigurationError
 from rolekey.options import DEFAULT_SESSION_DURATION
 from rolekey.pkcs11_uri import redact_pin_value
 
 _EXPLICIT = "rolekey.explicit-booleans"
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_LEADING = "rolekey.leading-words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ HELPER_FLAGS = (
     Flag("--role-arn", "text", "The role to assume."),
     Flag("--profile-arn", "text", "The Roles Anywhere profile that lists the role."),
     Flag("--trust-anchor-arn", "text", "The trust anchor that the certificate leads to."),
-    Flag("--session-duration", "integer", "Seconds, 900 to 43200.", DEFAULT_SESSION_DURATION),
+    Flag("--session-duration", "integer", f"Seconds, 900 to 43200.  [default: {DEFAULT_SESSION_DURATION}]"),
     Flag("--region", "text", "The region; by default the trust anchor's."),
     Flag("--endpoint", "text", "Base URL of the service, in place of the region's own."),
     Flag("--no-verify-ssl", "boolean", "Accept any server certificate. Whoever is in between gets the credentials."),
@@ -123,6 +124,7 @@ class HelperCommand(click.Command):
         valued = {o for p in self.params if isinstance(p, click.Option) and not p.is_flag for o in p.opts}
         rest, given = split_booleans(args, booleans, valued)
         ctx.meta[_EXPLICIT] = given
+        ctx.meta[_LEADING] = len(list(takewhile(lambda word: not word.startswith("-"), args)))
         try:
             return super().parse_args(ctx, [*(name for name, value in given.items() if value), *rest])
         except click.UsageError as error:
@@ -193,29 +195,36 @@ def parse_boolean(name: str, text: str) -> bool:
     raise ConfigurationError(f"{name} is neither true nor false", hint=f"write {name} or {name}=false")
 
 
-def helper_command(name: str, flags: Iterable[Flag]) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a function a command with these flags and at most one NAME.
+def helper_command(
+    name: str, flags: Iterable[Flag], *, most_names: int = 1
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function a command with these flags and the names of identities.
 
     Args:
         name: the command's.
         flags: its options.
+        most_names: how many identities it takes.
 
     Returns:
-        A decorator; the function gets every flag's value as an argument of its name; None is what was not given.
+        A decorator; the function gets `names`, and every flag's value as an argument of its name; None is what was not
+        given.
     """
     table = tuple(flags)
 
     def decorate(function: Callable[..., None]) -> click.Command:
         def callback(names: tuple[str, ...], **values: Any) -> None:
-            given = given_flags(click.get_current_context())
+            ctx = click.get_current_context()
+            given = given_flags(ctx)
             has_pin = any(isinstance(value, str) and redact_pin_value(value) != value for value in values.values())
-            check_positionals(names, secrets_given=has_pin or _has_secret_flag([*given, *names]))
-            booleans = click.get_current_context().meta[_EXPLICIT]
+            has_secret = has_pin or _has_secret_flag([*given, *names])
+            check_names(names, most_names, known_as_names=ctx.meta[_LEADING] if has_secret else len(names))
+            booleans = ctx.meta[_EXPLICIT]
             values |= {flag.parameter: booleans.get(flag.name) for flag in table if flag.kind == "boolean"}
             check_flags(given, values)
-            function(**values)
+            function(names=names, **values)
 
-        params = [*(_option(flag) for flag in table), click.Argument(["names"], nargs=-1, metavar="[NAME]")]
+        metavar = "[NAME]" if most_names == 1 else "[NAME]..."
+        params = [*(_option(flag) for flag in table), click.Argument(["names"], nargs=-1, metavar=metavar)]
         return HelperCommand(name, params=params, callback=callback, help=function.__doc__)
 
     return decorate
@@ -234,36 +243,32 @@ def given_flags(ctx: click.Context) -> set[str]:
     return given | set(ctx.meta[_EXPLICIT])
 
 
-def check_positionals(names: Sequence[str], *, secrets_given: bool) -> None:
-    """Refuse every word that is no option: the official helper ignores them, and so loses options.
+def check_names(names: Sequence[str], most: int, *, known_as_names: int) -> None:
+    """Refuse every word that is no option and no identity's name: the official helper ignores them, and loses options.
 
     Args:
         names: the words.
-        secrets_given: a password or PIN was given; a stray word may be a part of it.
+        most: how many names the command takes.
+        known_as_names: so many of the words, from the first, cannot be a part of a password or PIN.
 
     Raises:
-        ConfigurationError: always, if there is a word.
+        ConfigurationError: a word that is no name, or one too many.
     """
-    if not names:
-        return
-    word = next((name for name in names if name), "")
     if any(name.rstrip().endswith("\\") for name in names):
         raise _continued()
-    if secrets_given:
+    if len(names) > known_as_names:
         raise ConfigurationError(
             "there is an argument that belongs to no option (not shown: it may be a part of a password or PIN)",
-            hint="put values with spaces in double quotes",
+            hint="put values with spaces in double quotes, and the name of an identity before all options",
         )
-    if len(names) == 1 and _NAME.fullmatch(word):
+    strange = [name for name in names if not is_identity_name(name)] or list(names[most:])
+    if strange:
+        word, shown = strange[0], redact_pin_value(strange[0])
         raise ConfigurationError(
-            f"no identity is named {word!r}",
-            hint="give ARNs, --certificate and --private-key as options; a boolean's value follows an = (--debug=true)",
+            f"unexpected argument {repr(word) if shown == word else shown}",
+            hint="put values with spaces in double quotes; options start with two dashes, a boolean's value follows "
+            "an = (--debug=true)",
         )
-    shown = redact_pin_value(word)
-    raise ConfigurationError(
-        f"unexpected argument {repr(word) if shown == word else shown}",
-        hint="put values with spaces in double quotes; every option starts with two dashes",
-    )
 
 
 def _continued() -> ConfigurationError:

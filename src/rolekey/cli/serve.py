@@ -5,10 +5,11 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rolekey.cli.fetching import KeptAnswers, options_from, person_for
+from rolekey.cli.fetching import KeptAnswers, person_for, settings_from
 from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, helper_command
 from rolekey.cli.serving import (
     DEFAULT_HOP_LIMIT,
@@ -19,13 +20,12 @@ from rolekey.cli.serving import (
     open_sockets,
     token_file_of,
 )
-from rolekey.cli.terminal import signals_raise, trace_to_stderr
-from rolekey.config import Settings, resolve_settings
+from rolekey.cli.terminal import signals_raise
+from rolekey.config import Settings
 from rolekey.credentials import Credentials, Fetched
 from rolekey.deadline import Deadline
-from rolekey.errors import RolekeyError
+from rolekey.errors import ConfigurationError, RolekeyError
 from rolekey.http_server import Limits, Listener, ResponderServer
-from rolekey.pins import claim_descriptor
 from rolekey.provider import Provider, ProviderMetrics
 from rolekey.vend.container import ContainerCredentials
 from rolekey.vend.exports import container_exports, metadata_exports
@@ -38,6 +38,9 @@ from rolekey.worker import Worker
 
 log = logging.getLogger(__name__)
 
+# What the identity of a command line is called that names none.
+UNNAMED = "default"
+_MOST_IDENTITIES = 64
 _LIMITS = Limits(header_bytes=16 * 1024, header_seconds=5.0, body_bytes=16 * 1024, connections=2048)
 SERVE_FLAGS = (
     Flag("--port", "integer", "Port on the loopback interface; 0 is any.", DEFAULT_PORT),
@@ -53,28 +56,34 @@ SERVE_FLAGS = (
 )
 
 
-@helper_command("serve", (*HELPER_FLAGS, *OWN_FLAGS, *SERVE_FLAGS))
-def serve(**values: Any) -> None:
+@helper_command("serve", (*HELPER_FLAGS, *OWN_FLAGS, *SERVE_FLAGS), most_names=_MOST_IDENTITIES)
+def serve(names: Sequence[str], **values: Any) -> None:
     """Hand temporary credentials out on this machine, and keep them fresh.
 
     Instance metadata (IMDSv2) and the container endpoint answer on 127.0.0.1 and ::1. The first credentials are there
-    before anybody is answered; while refreshes fail, the last good ones are handed out until they expire.
+    before anybody is answered; while refreshes fail, the last good ones are handed out until they expire. Of several
+    identities the first is the instance's role, and all are at the container endpoint under their names.
     """
-    claim_descriptor(values["pin_source"])
-    claim_descriptor(values["tpm_parent_password_source"], "--tpm-parent-password-source")
-    if values["debug"]:
-        trace_to_stderr()
-    settings = resolve_settings(options_from(values), os.environ)
+    _check_different(names)
+    settings = settings_from(values, names)
     options = serve_options_from(values)
     options.check()
     _guard_memory()
-    served = ServedRole(settings)
+    served = [ServedRole(one, name) for one, name in zip(settings, names or (UNNAMED,), strict=True)]
     try:
         with signals_raise():
-            served.provider.refresh()
+            for role in served:
+                role.provider.refresh()
         _serve(served, options, print_env=bool(values["print_env"]))
     finally:
-        served.close()
+        for role in served:
+            role.close()
+
+
+def _check_different(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"identity {name} is named twice", hint="name each identity once")
 
 
 def serve_options_from(values: dict[str, Any]) -> ServeOptions:
@@ -101,11 +110,11 @@ class ServedRole:
 
     Args:
         settings: what is asked, of whom, with which key.
+        name: what the container endpoint calls it.
     """
 
-    name = "default"
-
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, name: str = UNNAMED) -> None:
+        self.name = name
         self._settings = settings
         self._answers = KeptAnswers(person_for(settings))
         self._worker = Worker(self._answers)
@@ -142,17 +151,17 @@ class ServedRole:
             self._worker.close()
 
 
-def _serve(served: ServedRole, options: ServeOptions, *, print_env: bool) -> None:
+def _serve(served: Sequence[ServedRole], options: ServeOptions, *, print_env: bool) -> None:
     peers = None if options.any_user else check_for_own_user()
     tls = options.tls()
     sockets = open_sockets(options, os.environ)
     port = sockets.loopback[0].getsockname()[1] if sockets.loopback else options.port
     token_file = token_file_of(options, port, os.environ)
-    container = ContainerCredentials([served], lambda: read_token(token_file))
+    container = ContainerCredentials(served, lambda: read_token(token_file))
     site = LocalSite(
-        metadata=InstanceMetadata([served], TokenMint(os.urandom(KEY_BYTES), time.monotonic)).respond,
+        metadata=InstanceMetadata(served, TokenMint(os.urandom(KEY_BYTES), time.monotonic)).respond,
         container=container.respond,
-        health=Health([served]).respond,
+        health=Health(served).respond,
         hosts=AllowedHosts(options.allowed_hosts, port),
         peers=peers,
     )
@@ -162,8 +171,8 @@ def _serve(served: ServedRole, options: ServeOptions, *, print_env: bool) -> Non
             *(Listener(listener, container.respond, _LIMITS, tls) for listener in sockets.network),
         ]
     )
-    thread = threading.Thread(target=served.provider.run, name="rolekey: refresh", daemon=True)
-    thread.start()
+    for role in served:
+        threading.Thread(target=role.provider.run, name=f"rolekey: refresh of {role.name}", daemon=True).start()
     _announce(sockets, served, token_file, print_env=print_env)
     notify_systemd("READY=1", os.environ)
     server.run(on_hangup=lambda: _reload(container))
@@ -177,13 +186,16 @@ def _reload(container: ContainerCredentials) -> None:
         log.warning("the token stays as it was: %s", error.message)
 
 
-def _announce(sockets: Sockets, served: ServedRole, token_file: Path, *, print_env: bool) -> None:
+def _announce(sockets: Sockets, served: Sequence[ServedRole], token_file: Path, *, print_env: bool) -> None:
     for url in sockets.urls:
         sys.stderr.write(f"rolekey: listening on {url}\n")
     sys.stderr.flush()
     if print_env:
         lines = metadata_exports(sockets.url) if sockets.loopback else []
-        lines += container_exports(sockets.url, served.name, token_file)
+        for role in served:
+            # A shell that takes all of it has the last identity's; a person takes the lines below a name.
+            lines += [f"# {role.name}"] if len(served) > 1 else []
+            lines += container_exports(sockets.url, role.name, token_file)
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
 

@@ -6,17 +6,17 @@ import random
 import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rolekey.cli.fetching import KeptAnswers, fetch_credentials, options_from, person_for
+from rolekey.cli.fetching import KeptAnswers, fetch_credentials, person_for, settings_from
 from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, helper_command
 from rolekey.cli.main import report
-from rolekey.cli.terminal import Terminal, shield_output, signals_held, trace_to_stderr
-from rolekey.config import Settings, resolve_settings
+from rolekey.cli.terminal import Terminal, shield_output, signals_held
+from rolekey.config import Settings
 from rolekey.credentials import Credentials, format_timestamp
 from rolekey.deadline import Deadline
 from rolekey.errors import (
@@ -31,7 +31,6 @@ from rolekey.errors import (
     TransportError,
 )
 from rolekey.interaction import Interaction
-from rolekey.pins import claim_descriptor
 from rolekey.schedule import seconds_to_refresh, seconds_to_retry
 from rolekey.vend.credentials_file import Place, check_place, write_credentials
 
@@ -44,18 +43,14 @@ _STEP_SECONDS = 10.0
 
 
 @helper_command("update", (*HELPER_FLAGS, *OWN_FLAGS, PROFILE, ONCE))
-def update(**values: Any) -> None:
+def update(names: Sequence[str], **values: Any) -> None:
     """Keep temporary credentials in the shared credentials file.
 
     The file is AWS_SHARED_CREDENTIALS_FILE, else ~/.aws/credentials. Only the profile's three keys are changed. New
     ones are written before the old ones expire, until the command is ended; with --once it ends by itself.
     """
-    claim_descriptor(values["pin_source"])
-    claim_descriptor(values["tpm_parent_password_source"], "--tpm-parent-password-source")
+    (settings,) = settings_from(values, names)
     shield_output(debug=values["debug"])
-    if values["debug"]:
-        trace_to_stderr()
-    settings = resolve_settings(options_from(values), os.environ)
     place = place_of(values["profile"], os.environ)
     if not values["once"]:
         _check_pin_source(settings)

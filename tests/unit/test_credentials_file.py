@@ -19,7 +19,7 @@ from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
 from rolekey.errors import ConfigurationError, CredentialsFileError
 from rolekey.private_files import take_lock
-from rolekey.vend import credentials_file
+from rolekey.vend import text_file
 from rolekey.vend.credentials_file import Place, check_place, write_credentials
 
 CREDENTIALS = Credentials("ASIAEXAMPLE", "secret/+=", "token/+==", datetime(2126, 1, 1, tzinfo=UTC))
@@ -276,7 +276,7 @@ def test_change_without_end(place):
 
 def test_lock(place, monkeypatch):
     """While another of us holds the lock, nothing is read or written; a lock that is held too long is named."""
-    monkeypatch.setattr(credentials_file, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(text_file, "LOCK_SECONDS", 0.05)
     lock = take_lock(place.path.with_name("credentials.rolekey-lock"), Deadline(1), "nobody")
     assert_refused(place, "another process has held", "credentials.rolekey-lock")
     os.close(lock)

@@ -1,7 +1,7 @@
-"""The text of a shared credentials or config file: what its lines are, and new keys for one of its profiles.
+"""The text of a shared credentials or config file: what its lines are, and new keys for one of its sections.
 
 Lines are understood as Python's configparser understands them, since the AWS CLI and boto3 read these files with it.
-Nothing is rendered anew: a line that is not one of our three keys in the profile's section stays as it is.
+Nothing is rendered anew: a line that is not one of the keys in the profile's section stays as it is.
 """
 
 import re
@@ -71,18 +71,19 @@ def parse(text: str) -> Iterator[Line]:
             yield Line(raw, "junk")
 
 
-def edited(text: str, aws_profile: str, values: Mapping[str, str]) -> str:
-    """The file with new keys in a profile.
+def edited(text: str, header: str, values: Mapping[str, str], is_section: Callable[[str], bool] | None = None) -> str:
+    """The file with new keys in a section.
 
     Keys that are there get their values where they stand; of the same key again, which configparser refuses, the first
-    is kept. A missing key comes before the ones that follow it in KEYS, else at the section's end. Of several sections
-    of one name the first is changed. A profile that is not there comes at the end, with an empty line. A last line
-    without line end gets one.
+    is kept. A missing key comes before the ones that follow it in `values`, else at the section's end. Of several
+    sections of one name the first is changed. A section that is not there comes at the end, with an empty line. A last
+    line without line end gets one.
 
     Args:
         text: the file.
-        aws_profile: the name in the section's header.
-        values: of all KEYS.
+        header: the section's, without brackets.
+        values: of the keys, which are in lower case.
+        is_section: whether a header is the section's, if there is more than one way to write it.
 
     Raises:
         ValueError: a line that is none of the keys continues the value of one; its text says which.
@@ -92,13 +93,14 @@ def edited(text: str, aws_profile: str, values: Mapping[str, str]) -> str:
     if lines and not lines[-1].end:
         lines[-1] = Line(lines[-1].text + end, lines[-1].kind, lines[-1].name)
     headers = [number for number, line in enumerate(lines) if line.kind == "header"]
-    start = next((number for number in headers if lines[number].name == aws_profile), None)
+    is_section = is_section or header.__eq__
+    start = next((number for number in headers if is_section(lines[number].name)), None)
     if start is None:
-        new = [f"[{aws_profile}]", *(_assignment(key, values) for key in KEYS), ""]
+        new = [f"[{header}]", *(_assignment(key, values) for key in values), ""]
         return "".join(line.text for line in lines) + "".join(line + end for line in new)
     stop = next((number for number in headers if number > start), len(lines))
     section = _kept(lines, start, stop, values)
-    missing = [key for key in KEYS if key not in {line.name for line in section if line.kind == "option"}]
+    missing = [key for key in values if key not in {line.name for line in section if line.kind == "option"}]
     last = max(number for number, line in enumerate(section) if line.kind != "blank")
     indentation = _indentation_of_next(section, lines[stop] if stop < len(lines) else None)
     section[last + 1 : last + 1] = [
@@ -142,6 +144,7 @@ def is_config_section(header: str, aws_profile: str) -> bool:
 
 def _kept(lines: list[Line], start: int, stop: int, values: Mapping[str, str]) -> list[Line]:
     """A section with new values for the keys that are there, and with the missing ones that belong before them."""
+    keys = list(values)
     section: list[Line] = []
     present = {line.name for line in lines[start:stop] if line.kind == "option"}
     seen: set[str] = set()
@@ -149,14 +152,14 @@ def _kept(lines: list[Line], start: int, stop: int, values: Mapping[str, str]) -
     for number in range(start, stop):
         line = lines[number]
         if line.kind == "option":
-            owner = line.name if line.name in KEYS else ""
+            owner = line.name if line.name in values else ""
         if line.kind == "continuation" and owner:
-            if _option(line.text.strip()) not in KEYS:
+            if _option(line.text.strip()) not in values:
                 raise ValueError(f"line {number + 1} is indented, and so goes on with the value of {owner} above it")
         elif line.kind != "option" or not owner:
             section.append(line)
         elif owner not in seen:
-            missing = [key for key in KEYS[: KEYS.index(owner)] if key not in present | seen]
+            missing = [key for key in keys[: keys.index(owner)] if key not in present | seen]
             seen |= {*missing, owner}
             section += [
                 Line(line.indentation + _assignment(key, values) + line.end, "option", key) for key in (*missing, owner)

@@ -1,6 +1,7 @@
 """Fixtures for every test, and the rig rule (support/rigs.py)."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Puts the rig rule in force, and keeps the developer's own AWS settings away from the tests."""
+    """Puts the rig rule in force, and keeps the developer's own AWS settings away from the tests.
+
+    Whoever started pytest may have ignored signals (nohup, a shell's background), which every process here would
+    inherit.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "rig(name, ...): what the test runs against; see tests/support/rigs.py")
     require = config.getoption("--require-rigs") or os.environ.get("ROLEKEY_REQUIRE_RIGS") == "1"
     complete = require or config.getoption("--complete")

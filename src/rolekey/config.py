@@ -262,6 +262,11 @@ def _plain(text: str, option: str) -> str:
             hint="a URI starts with pkcs11: (without quotes in the value itself) and belongs to --certificate or "
             "--private-key",
         )
+    if re.match(r"[A-Za-z]:[^\\/]", text):
+        raise ConfigurationError(
+            f"{option} is a Windows path without its backslashes",
+            hint="SDKs take single backslashes away: write / in their place, or put the value in single quotes",
+        )
     return text
 
 

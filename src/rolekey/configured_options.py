@@ -37,7 +37,7 @@ KEYS: Mapping[str, Kind] = {
     "use-dualstack-endpoint": "boolean",
     "timeout": "number",
 }
-_NOT_KEPT = ("pkcs8-password", "tpm-key-password", "no-verify-ssl", "use-last-try")
+NOT_KEPT = ("pkcs8-password", "tpm-key-password", "no-verify-ssl", "use-last-try")
 _WANTED: Mapping[Kind, str] = {
     "text": "a text in quotes",
     "integer": "a whole number",
@@ -105,10 +105,19 @@ def options_of_section(section: Mapping[str, Any], path: Path, name: str) -> Opt
     return Options(**{key.replace("-", "_"): value for key, value in values.items()}, origins=origins, config_file=path)
 
 
+def with_absolute_paths(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section whose paths, which began at the working directory, mean the same in the configuration file.
+
+    Args:
+        section: its keys and values.
+    """
+    return {key: _in_directory(key, value, Path.cwd()) for key, value in section.items()}
+
+
 def _check_key(key: str, where: str) -> None:
     if key in KEYS:
         return
-    if key in _NOT_KEPT:
+    if key in NOT_KEPT:
         raise ConfigurationError(f"{where} has no place in a file", hint=f"give --{key} on the command line")
     import difflib  # noqa: PLC0415 - for a mistake only
 

@@ -447,3 +447,12 @@ def test_log(caplog):
     resolve({"HTTPS_PROXY": "http://proxy.example"})
     assert "region eu-west-1, endpoint https://rolesanywhere.eu-west-1.amazonaws.com, proxy\n" in caplog.text
     assert "proxy.example" not in caplog.text
+
+
+@pytest.mark.parametrize("option", ["certificate", "private_key", "intermediates", "pkcs11_lib"])
+def test_windows_path_without_backslashes(option):
+    """What an SDK has made of a path with backslashes is called by its name; other paths with a colon are paths."""
+    error = refused(**{option: "C:certsx.pem"})
+    assert error.message == f"--{option.replace('_', '-')} is a Windows path without its backslashes"
+    for path in ("C:/certs/x.pem", r"C:\certs\x.pem", "./C:x", "a/b:c"):
+        resolve(**{option: path})

@@ -12,6 +12,7 @@ from rolekey import errors
 # Module of rolekey.cli and the name in it; a command is imported when it is used.
 COMMANDS = {
     "cache": ("cache", "cache", "List or forget the credentials that credential-process keeps."),
+    "configure": ("configure", "configure", "Name an identity, and a profile of the SDKs that uses it."),
     "credential-process": ("credential_process", "credential_process", "Print temporary credentials for an SDK."),
     "emulator": ("emulator", "emulator", "Run a local IAM Roles Anywhere for trying and testing."),
     "pin": ("pin", "pin", "List or forget PIN sources that a token refused."),

@@ -126,6 +126,30 @@ def has_key(text: str, key: str, is_section: Callable[[str], bool]) -> bool:
     return False
 
 
+def value_of(text: str, key: str, is_section: Callable[[str], bool]) -> str | None:
+    """The value of a key in a section, as configparser gives it; None where it is not there.
+
+    Args:
+        text: the file.
+        key: in lower case.
+        is_section: as for has_key().
+
+    Returns:
+        The value, without the blanks around it; lines that go on with it come after line ends.
+    """
+    looking, found = False, list[str]()
+    for line in parse(text):
+        if line.kind == "continuation" and found:
+            found.append(line.text.strip())
+        elif line.kind != "blank" and found:
+            break
+        elif line.kind == "header":
+            looking = is_section(line.name)
+        elif looking and line.kind == "option" and line.name == key:
+            found.append(_DELIMITER.split(line.text, maxsplit=1)[1].strip())
+    return "\n".join(found) if found else None
+
+
 def is_config_section(header: str, aws_profile: str) -> bool:
     """Whether a header of the config file, which is written ``[profile NAME]`` there, is a profile's.
 

@@ -66,6 +66,17 @@ def read_transcripts() -> Iterator[Transcript]:
 
 
 TRANSCRIPTS = list(read_transcripts())
+_ARNS_OF_GOOD = "".join(
+    f'{name.removeprefix("--")} = "{value}"\n' for name, value in zip(*[iter(ARNS.split())] * 2, strict=True)
+)
+IDENTITIES = f"""
+[good]
+{_ARNS_OF_GOOD}certificate = "nowhere.pem"
+[odd]
+session_duration = 900
+[short]
+certificate = "leaf.pem"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +117,7 @@ def files(root: Issued, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "garbage.pem": b"not a certificate\n",
         "truncated.pem": leaf.pem[: len(leaf.pem) // 2],
         "empty.pem": b"",
+        "identities.toml": IDENTITIES.encode(),
         "module.so": b"this is no shared object\n" * 10,
     }
     for name, content in contents.items():
@@ -119,7 +131,7 @@ def run_in(directory: Path, transcript: Transcript) -> Outcome:
     done = subprocess.run(
         [sys.executable, "-m", "rolekey", *transcript.words],
         cwd=directory,
-        env={**os.environ, **transcript.environment},
+        env={**os.environ, "ROLEKEY_CONFIG": "none.toml", **transcript.environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

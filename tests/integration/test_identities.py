@@ -2,7 +2,9 @@
 
 import configparser
 import os
+import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -10,12 +12,14 @@ from pathlib import Path
 import pytest
 from botocore.session import Session
 
+from rolekey.configured_options import KEYS
 from support.emulator import running_emulator
 from support.pki import make_root
 from support.process import rolekey
 from support.serve_process import ask, running_serve
 
 pytestmark = pytest.mark.rig("emulator")
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 HELPER = "/opt/aws/aws_signing_helper credential-process"
 
 
@@ -109,14 +113,19 @@ def test_configure(config, home, words, emulator):
     assert (home / ".config" / "rolekey" / "config.toml").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.usefixtures("config", "configured")
-def test_botocore_uses_it(emulator, monkeypatch, tmp_path):
-    """Botocore gets the emulator's credentials by the profile that was written."""
+@pytest.fixture
+def _on_path(monkeypatch, tmp_path):
+    """`rolekey` is a program on the PATH."""
     program = tmp_path / "bin" / "rolekey"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m rolekey "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("config", "configured", "_on_path")
+def test_botocore_uses_it(emulator):
+    """Botocore gets the emulator's credentials by the profile that was written."""
     credentials = Session(profile="prod").get_credentials().get_frozen_credentials()
     assert credentials.access_key == emulator.granted[-1]
 
@@ -300,3 +309,18 @@ def test_serve_wrong_names(emulator):
     rolekey("serve", "prod", "prod").failed(2, "identity prod is named twice")
     rolekey("serve", "prod", "none").failed(2, "no identity is named 'none'")
     assert emulator.requests == []
+
+
+# --- the page ---
+
+
+@pytest.mark.usefixtures("_on_path")
+def test_the_page(home):
+    """The command of docs/configuration.md writes the file that the page shows, and the page names every key."""
+    (command,) = re.findall(r"```sh\n(rolekey configure .*?)```", PAGE, re.DOTALL)
+    (shown,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    done = subprocess.run(["sh", "-c", f"{command.rstrip()} --timeout 20"], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert {"prod": section(home)} == tomllib.loads(shown)
+    (keys,) = re.findall(r"options without their dashes: (.*?)\. Any other", PAGE, re.DOTALL)
+    assert tuple(re.findall(r"`(.*?)`", keys)) == tuple(KEYS)

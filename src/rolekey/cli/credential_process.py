@@ -9,11 +9,12 @@ from typing import Any
 from rolekey.cache import Answer, Cache
 from rolekey.cache_question import Question, question_of
 from rolekey.cached_answer import cache_directory
-from rolekey.cli.fetching import fetch_credentials, options_from, person_for
+from rolekey.cli.fetching import fetch_credentials, options_from
 from rolekey.cli.flags import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, helper_command
-from rolekey.cli.terminal import can_ask, shield_output, trace_to_stderr
+from rolekey.cli.terminal import Terminal, can_ask, shield_output, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
 from rolekey.deadline import Deadline
+from rolekey.fetch import person_for
 from rolekey.interaction import Interaction
 from rolekey.pins import claim_descriptor
 
@@ -35,7 +36,7 @@ def credential_process(**values: Any) -> None:
     settings = resolve_settings(options_from(values), os.environ)
     attended = can_ask()
     deadline = Deadline.of(settings.timeout, attended=attended)
-    interaction = person_for(settings)(deadline)
+    interaction = person_for(settings, Terminal)(deadline)
     cache, question = (None, None) if values["no_cache"] else _cached(settings)
     if cache is None or question is None:
         output = _fetch(settings, interaction, deadline).output

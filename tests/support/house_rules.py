@@ -16,7 +16,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("vend", "keys", "doctor"),
+    ("fetcher",),
     ("provider", "worker", "worker_child"),
+    ("fetch",),
     ("cache", "create_session"),
     ("cache_question", "identity", "token_identity", "tpm_identity", "transport"),
     ("token_login", "tpm_login"),
@@ -37,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pkcs11_uri_syntax",),
     ("interaction", "schedule"),
     ("secret", "deadline"),
-    ("errors", "_version", "cached_answer"),
+    ("errors", "_version", "cached_answer", "forks"),
 )
 # Two files that are one thing.
 PEERS = ({"identity", "token_identity"}, {"identity", "tpm_identity"}, {"http_server", "http_protocol"})

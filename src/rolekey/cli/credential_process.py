@@ -10,11 +10,12 @@ from typing import Any
 from rolekey.cache import Answer, Cache
 from rolekey.cache_question import Question, question_of
 from rolekey.cached_answer import cache_directory
-from rolekey.cli.fetching import fetch_credentials, person_for, settings_from
+from rolekey.cli.fetching import fetch_credentials, settings_from
 from rolekey.cli.flags import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, helper_command
-from rolekey.cli.terminal import can_ask, shield_output
+from rolekey.cli.terminal import Terminal, can_ask, shield_output
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
+from rolekey.fetch import person_for
 from rolekey.interaction import Interaction
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def credential_process(names: Sequence[str], **values: Any) -> None:
     shield_output(debug=values["debug"])
     attended = can_ask()
     deadline = Deadline.of(settings.timeout, attended=attended)
-    interaction = person_for(settings)(deadline)
+    interaction = person_for(settings, Terminal)(deadline)
     cache, question = (None, None) if values["no_cache"] else _cached(settings)
     if cache is None or question is None:
         output = _fetch(settings, interaction, deadline).output

@@ -7,6 +7,7 @@ until the next one it would hold memory, a PIN and perhaps a card.
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 from rolekey.config import Settings
@@ -14,11 +15,29 @@ from rolekey.credentials import Fetched
 from rolekey.deadline import ATTENDED_SECONDS, Deadline
 from rolekey.errors import ServiceError
 from rolekey.fetch import fetch, person_for
+from rolekey.forks import renew_after_fork
 from rolekey.interaction import AskUntil
+from rolekey.pin_source import PinSource
+from rolekey.pins import KeptPin
 from rolekey.secret import Secret
 from rolekey.worker import Worker
 
 _MAX_KEY_FILE = 1 << 20
+
+
+class Unlocked:
+    """What has opened keys, for all Fetchers of a process: one PIN that was entered or read serves each of them."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Secret] = {}
+        self.pins: dict[PinSource, KeptPin] = {}
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """As Renewable.renew() says."""
+        # One question at a time, whose answer the next one may be waiting for.
+        self.lock = threading.Lock()
 
 
 class Fetcher:
@@ -29,14 +48,28 @@ class Fetcher:
         ask_until: makes who is asked until a deadline; nobody is where the settings say so.
         attended: whether that is somebody.
         apart: also a key in a file is used in a process of its own.
+        unlocked: shared with others; its own if not given.
     """
 
-    def __init__(self, settings: Settings, ask_until: AskUntil, *, attended: bool = True, apart: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ask_until: AskUntil,
+        *,
+        attended: bool = True,
+        apart: bool = False,
+        unlocked: Unlocked | None = None,
+    ) -> None:
+        unlocked = unlocked or Unlocked()
         self._settings = settings
         self._attended = attended
         self._apart = apart
-        self._answers = KeptAnswers(person_for(settings, ask_until))
-        self._worker = Worker(self._answers)
+        self._answers = KeptAnswers(person_for(settings, ask_until), unlocked)
+        self._worker = Worker(self._answers, unlocked.pins)
+
+    def claim(self) -> None:
+        """Take a PIN out of its variable before a process is started that would have it, too."""
+        self._worker.claim(self._settings)
 
     def deadline(self) -> Deadline:
         """One for the next call. Nobody stops waiting for this process after a few seconds, as an SDK for a command."""
@@ -93,12 +126,14 @@ class KeptAnswers:
 
     Args:
         ask_until: makes who is asked until a deadline.
+        unlocked: has the answers.
     """
 
-    def __init__(self, ask_until: AskUntil) -> None:
+    def __init__(self, ask_until: AskUntil, unlocked: Unlocked) -> None:
         self._ask_until = ask_until
         self._deadline = Deadline(0)
-        self._answers: dict[str, Secret] = {}
+        self._unlocked = unlocked
+        self._used: set[str] = set()
 
     def until(self, deadline: Deadline) -> "KeptAnswers":
         """For one CreateSession, as a context.
@@ -111,20 +146,22 @@ class KeptAnswers:
 
     def __enter__(self) -> None:
         """Nothing is forgotten yet."""
+        self._used.clear()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _at: object) -> None:
         # A service that refuses comes after a signature, and so after a PIN that was accepted.
         if error is not None and not isinstance(error, ServiceError):
-            self._answers.clear()
+            for opens in self._used:
+                self._unlocked.answers.pop(opens, None)
 
-    def ask(self, question: str) -> Secret | None:
+    def ask(self, question: str, opens: str) -> Secret | None:
         """The answer that was given before, or a new one, as Interaction.ask() says."""
-        if question not in self._answers:
-            answer = self._ask_until(self._deadline).ask(question)
-            if answer is None:
-                return None
-            self._answers[question] = answer
-        return self._answers[question]
+        with self._unlocked.lock:
+            answer = self._unlocked.answers.get(opens) or self._ask_until(self._deadline).ask(question, opens)
+            if answer is not None:
+                self._unlocked.answers[opens] = answer
+                self._used.add(opens)
+            return answer
 
     def remind(self, text: str) -> None:
         """As Interaction.remind()."""

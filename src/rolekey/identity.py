@@ -210,7 +210,7 @@ def passphrase(settings: Settings, interaction: Interaction, path: Path) -> Secr
     """The passphrase of an encrypted key file: the configured one, else the answer of whoever sits here."""
     if settings.pkcs8_password is not None:
         return usable_passphrase(settings.pkcs8_password, "--pkcs8-password")
-    answer = interaction.ask(f"Passphrase of the private key {path}: ")
+    answer = interaction.ask(f"Passphrase of the private key {path}: ", str(path.absolute()))
     if answer is None:
         raise PinRequiredError(
             f"the private key {path} is encrypted, no passphrase is configured and there is no terminal to ask on",

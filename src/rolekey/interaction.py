@@ -10,11 +10,12 @@ from rolekey.secret import Secret
 class Interaction(Protocol):
     """A way to ask the person at this machine."""
 
-    def ask(self, question: str) -> Secret | None:
+    def ask(self, question: str, opens: str) -> Secret | None:
         """Ask for a secret without echo.
 
         Args:
             question: one line, printable.
+            opens: the token, key or file that the answer opens: the same text whatever else the question says.
 
         Returns:
             The answer without its line end, or None where nobody can be asked.
@@ -31,7 +32,7 @@ class Interaction(Protocol):
 class NoInteraction:
     """Nobody is asked or told."""
 
-    def ask(self, question: str) -> Secret | None:  # noqa: ARG002 - nobody hears it
+    def ask(self, question: str, opens: str) -> Secret | None:  # noqa: ARG002 - nobody hears it
         """None, always."""
         return None
 

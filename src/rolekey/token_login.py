@@ -210,7 +210,8 @@ class TokenLogin:
     def _ask(self, token: Token, key: str) -> Secret:
         role = self._settings.role_arn.role_name
         tries = _TRIES_LEFT.get(token.tries, "")
-        answer = self._interaction.ask(printable(f"PIN of token {token}, key {key}{tries} for role {role}: "))
+        question = printable(f"PIN of token {token}, key {key}{tries} for role {role}: ")
+        answer = self._interaction.ask(question, token.uri())
         if answer is None:
             no_source = (
                 "no --pin-source, no pin-source in the URI, no PIN pad, " if not self._settings.pin_source else ""

@@ -130,7 +130,8 @@ class TPMLogin:
     def _ask(self, holder: Holder, tries: Tries = "unknown") -> Pin:
         role = self._settings.role_arn.role_name
         left = _TRIES_LEFT.get(tries, "")
-        answer = self._interaction.ask(printable(f"Password of {holder.text}{left} for role {role}: "))
+        question = printable(f"Password of {holder.text}{left} for role {role}: ")
+        answer = self._interaction.ask(question, holder.text)
         if answer is None:
             raise PinRequiredError(
                 f"{holder.text} needs a password and there is none to be had: no source is named, no terminal, no "

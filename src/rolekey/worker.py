@@ -43,13 +43,14 @@ class Worker:
 
     Args:
         interaction: answers the child's questions (PIN, passphrase).
+        kept_pins: PINs that this process keeps, which others share; none yet if not given.
     """
 
-    def __init__(self, interaction: Interaction) -> None:
+    def __init__(self, interaction: Interaction, kept_pins: dict[PinSource, KeptPin] | None = None) -> None:
         self._interaction = interaction
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.RLock()
-        self._kept_pins: dict[PinSource, KeptPin] = {}
+        self._kept_pins = {} if kept_pins is None else kept_pins
         self._kept: KeptPin | None = None
         renew_after_fork(self)
 
@@ -137,6 +138,15 @@ class Worker:
             process.wait()
             _close_pipes(process)
 
+    def claim(self, settings: Settings) -> None:
+        """Take the PIN out of its variable, so that no child of this process has it, whoever starts one.
+
+        Args:
+            settings: may name one.
+        """
+        with self._lock:
+            self._keep_pin(settings.pin_source)
+
     def _keep_pin(self, source: PinSource | None) -> KeptPin | None:
         if source is None or source.kind not in KEPT:
             return None
@@ -176,7 +186,7 @@ class Worker:
         while True:
             answer: Mapping[str, Any] = json.loads(read(process.stdout))
             if "ask" in answer:
-                write(process.stdin, dump(self._interaction.ask(str(answer["ask"]))))
+                write(process.stdin, dump(self._interaction.ask(str(answer["ask"]), str(answer["opens"]))))
             elif "read_pin" in answer:
                 write(process.stdin, dump(self._read_pin()))
             elif "pin_usable" in answer and self._kept is not None:

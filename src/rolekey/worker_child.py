@@ -32,8 +32,8 @@ class _ParentInteraction:
         self._reader = reader
         self._writer = writer
 
-    def ask(self, question: str) -> Secret | None:
-        write(self._writer, json.dumps({"ask": question}).encode())
+    def ask(self, question: str, opens: str) -> Secret | None:
+        write(self._writer, json.dumps({"ask": question, "opens": opens}).encode())
         answer: Secret | None = pickle.loads(read(self._reader))  # noqa: S301 - from our parent
         return answer
 

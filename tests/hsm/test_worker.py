@@ -132,7 +132,7 @@ def test_questions_reach_the_parent(settings, provisioned_token):
     asked = []
 
     class Person:
-        def ask(self, question):
+        def ask(self, question, _opens):
             asked.append(question)
             return Secret(provisioned_token.user_pin)
 

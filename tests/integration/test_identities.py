@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from botocore.session import Session
 
 from rolekey.configured_options import KEYS
+from support.canaries import ON_TERMINAL
 from support.emulator import running_emulator
 from support.pki import make_root
 from support.process import rolekey
@@ -301,6 +303,54 @@ def test_serve_several(emulator, root, home, tmp_path):
         assert served.container("default").status == 404
         metrics = ask(served.url, "/metrics").body.decode()
         assert all(f'identity="{name}"' in metrics for name in ("prod", "second"))
+
+
+@pytest.fixture
+def two_roles(provisioned_token, home):  # noqa: ARG001 - it is where the file goes
+    """Identities `p256` and `rsa` with two keys of one token, beside an emulator that takes both."""
+    with running_emulator(provisioned_token.root) as emulator:
+        for name, label in (("p256", "p-256"), ("rsa", "rsa-2048")):
+            key = ("--private-key", provisioned_token.uri(label, with_pin=False), "--timeout", "50")
+            module = ("--pkcs11-lib", str(provisioned_token.module))
+            issuers = ("--intermediates", str(provisioned_token.intermediate))
+            outcome = rolekey("configure", name, *emulator.arguments, *key, *module, *issuers)
+            assert outcome.code == 0, outcome.stderr
+        yield emulator
+
+
+@pytest.mark.rig("softhsm")
+def test_serve_several_from_one_variable(two_roles, provisioned_token, tmp_path):
+    """A PIN that can be read once opens the token for each identity."""
+    environment = {"ROLEKEY_PIN_SOURCE": "env:THE_PIN", "THE_PIN": provisioned_token.user_pin}
+    with running_serve(tmp_path, "p256", "rsa", environment=environment) as served:
+        found = [served.container(name).document["AccessKeyId"] for name in ("p256", "rsa")]
+    assert found == two_roles.granted
+
+
+@pytest.mark.rig("softhsm")
+def test_serve_several_from_one_answer(two_roles, provisioned_token, tmp_path):
+    """Somebody who types the PIN of a token types it once, however many identities are in it."""
+    master, slave = os.openpty()
+    try:
+        before = [sys.executable, "-I", "-S", "-c", ON_TERMINAL, os.ttyname(slave)]
+        # What is typed before the question is asked is thrown away: it waits for the question.
+        typist = threading.Thread(target=type_once, args=(master, provisioned_token.user_pin), daemon=True)
+        typist.start()
+        with running_serve(tmp_path, "p256", "rsa", before=before) as served:
+            found = [served.container(name).document["AccessKeyId"] for name in ("p256", "rsa")]
+        typist.join()
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert found == two_roles.granted
+
+
+def type_once(terminal: int, text: str) -> None:
+    """Answer the first question on a terminal."""
+    shown = b""
+    while b"PIN of token" not in shown or not shown.endswith(b": "):
+        shown += os.read(terminal, 4096)
+    os.write(terminal, f"{text}\n".encode())
 
 
 @pytest.mark.usefixtures("configured")

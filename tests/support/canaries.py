@@ -92,7 +92,7 @@ _CHILD_EVENTS: Final = re.compile(
     r"^(?:subprocess\.Popen|os\.(?:posix_spawn|fork|forkpty|exec|system|spawn)) ", re.MULTILINE
 )
 # Takes a terminal as its controlling one, and becomes the program.
-_ON_TERMINAL = """
+ON_TERMINAL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDWR), termios.TIOCSCTTY, 0)
 os.execv(sys.argv[2], sys.argv[2:])
@@ -172,7 +172,7 @@ def _run(
             master, slave = os.openpty()
             stack.callback(os.close, master)
             stack.callback(os.close, slave)
-            command = [sys.executable, "-I", "-S", "-c", _ON_TERMINAL, os.ttyname(slave), *command]
+            command = [sys.executable, "-I", "-S", "-c", ON_TERMINAL, os.ttyname(slave), *command]
         process = stack.enter_context(
             subprocess.Popen(
                 command,

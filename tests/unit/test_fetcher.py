@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 import pytest
 
 from rolekey import errors, fetcher
-from rolekey.config import resolve_settings
+from rolekey.config import Settings, resolve_settings
 from rolekey.credentials import Credentials, Fetched
 from rolekey.emulator.configuration import DEFAULT_PROFILE_ARN, DEFAULT_ROLE_ARN, DEFAULT_TRUST_ANCHOR_ARN
 from rolekey.errors import RolekeyError
-from rolekey.fetcher import Fetcher, is_in_files
+from rolekey.fetcher import Fetcher, Unlocked, is_in_files
+from rolekey.interaction import Interaction
 from rolekey.options import Options
 from rolekey.secret import Secret
 
@@ -38,7 +39,7 @@ class Person:
         self.questions: list[str] = []
         self.reminders: list[str] = []
 
-    def ask(self, question: str) -> Secret | None:
+    def ask(self, question: str, opens: str) -> Secret | None:  # noqa: ARG002 - as Interaction has it
         self.questions.append(question)
         return Secret(self._answers.pop(0)) if self._answers else None
 
@@ -51,7 +52,7 @@ def fetcher_of(person: Person, outcomes: list[RolekeyError | None], monkeypatch:
     heard: list[list[str | None]] = []
 
     def attempt(_settings: object, interaction: Person, _deadline: object) -> Fetched:
-        answers = [interaction.ask("PIN: "), interaction.ask("Passphrase: ")]
+        answers = [interaction.ask("PIN: ", "token"), interaction.ask("Passphrase: ", "key")]
         heard.append([answer.reveal() if answer else None for answer in answers])
         interaction.remind("touch")
         if failure := outcomes.pop(0):
@@ -100,6 +101,40 @@ def test_nobody_to_be_asked(monkeypatch):
     fetch()
     assert heard + heard_of_silent == [[None, None]] * 3
     assert silent.questions == []
+
+
+def test_one_unlock_for_several(monkeypatch):
+    """What opened a token for one identity opens it for the others; what fails for one, the others keep but that."""
+    asked: list[str] = []
+
+    class Desk(Person):
+        def ask(self, question: str, opens: str) -> Secret | None:  # noqa: ARG002 - as Interaction has it
+            asked.append(opens)
+            return Secret(f"PIN of {opens}")
+
+    def attempt(settings: Settings, interaction: Interaction, _deadline: object) -> Fetched:
+        name = str(settings.role_session_name)
+        answers = [interaction.ask(f"{name}? ", "A"), interaction.ask(f"{name}? ", name)]
+        assert [answer and answer.reveal() for answer in answers] == ["PIN of A", f"PIN of {name}"]
+        if name in broken:
+            raise error(errors.TokenOperationError)
+        return Fetched(Credentials("ASIA", "secret", "token", datetime.now(UTC)))
+
+    broken: set[str] = set()
+    monkeypatch.setattr(fetcher, "fetch", attempt)
+    unlocked = Unlocked()
+    first, second = (
+        Fetcher(settings_of(private_key="k", role_session_name=name), lambda _deadline: Desk(), unlocked=unlocked)
+        for name in ("one", "two")
+    )
+    first()
+    second()
+    assert asked == ["A", "one", "two"]
+    broken.add("one")
+    with pytest.raises(errors.TokenOperationError):
+        first()
+    second()
+    assert asked == ["A", "one", "two", "A"]
 
 
 # --- where the key is used ---

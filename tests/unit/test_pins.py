@@ -75,7 +75,7 @@ def test_no_source(uris):
 
 def test_nobody_is_asked():
     """NoInteraction answers nothing to any question."""
-    assert NoInteraction().ask("PIN: ") is None
+    assert NoInteraction().ask("PIN: ", "token") is None
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from rolekey.cli.terminal import Terminal, signals_raise
 from rolekey.config import Settings
 from rolekey.credentials import Credentials
 from rolekey.errors import ConfigurationError, RolekeyError
-from rolekey.fetcher import Fetcher
+from rolekey.fetcher import Fetcher, Unlocked
 from rolekey.http_server import Limits, Listener, ResponderServer
 from rolekey.provider import Provider, ProviderMetrics
 from rolekey.vend.container import ContainerCredentials
@@ -68,7 +68,8 @@ def serve(names: Sequence[str], **values: Any) -> None:
     options = serve_options_from(values)
     options.check()
     _guard_memory()
-    served = [ServedRole(one, name) for one, name in zip(settings, names or (UNNAMED,), strict=True)]
+    unlocked = Unlocked()
+    served = [ServedRole(one, name, unlocked) for one, name in zip(settings, names or (UNNAMED,), strict=True)]
     try:
         with signals_raise():
             for role in served:
@@ -110,12 +111,14 @@ class ServedRole:
     Args:
         settings: what is asked, of whom, with which key.
         name: what the container endpoint calls it.
+        unlocked: shared by all identities that are served.
     """
 
-    def __init__(self, settings: Settings, name: str = UNNAMED) -> None:
+    def __init__(self, settings: Settings, name: str, unlocked: Unlocked) -> None:
         self.name = name
         # The service's own process stays small, and free of keys.
-        self._fetcher = Fetcher(settings, Terminal, apart=True)
+        self._fetcher = Fetcher(settings, Terminal, apart=True, unlocked=unlocked)
+        self._fetcher.claim()
         self.role_name = settings.role_arn.role_name
         self.provider = Provider(self._fetcher)
 

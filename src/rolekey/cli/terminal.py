@@ -27,7 +27,7 @@ class Terminal:
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
 
-    def ask(self, question: str) -> Secret | None:
+    def ask(self, question: str, opens: str) -> Secret | None:  # noqa: ARG002 - the question says it
         """Ask for a secret without echo, as Interaction.ask() says."""
         if not _has_terminal():
             program = pinentry_program(os.environ)

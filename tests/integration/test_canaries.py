@@ -184,6 +184,9 @@ def tpm_password(name: str, code: int = 0, says: str = "", *, key: str = "file",
     return Case(f"TPM: {name}", options | more.pop("options", {}), code, says, tpm=True, **more)
 
 
+VARIABLE_KEY = {"ROLEKEY_PRIVATE_KEY": "{token_uri}?pin-value={pin}"}
+WRONG_VARIABLE_KEY = {"ROLEKEY_PRIVATE_KEY": "{token_uri}?pin-value={wrong_pin}"}
+SECTION_WITH_PIN = {"ROLEKEY_CONFIG": "{section_with_pin}"}
 TPM_OPTION = {"tpm_key_password": TPM_PASSWORD}
 WRONG_TPM_OPTION = {"tpm_key_password": WRONG_TPM_PASSWORD}
 PARENT_OPTION = {"tpm_parent_password_source": "file:{parent_password_file}"}
@@ -348,6 +351,13 @@ CASES = [
     ),
     tpm_password("typed, accepted", typed=TPM_PASSWORD),
     tpm_password("typed, refused", 4, "TPM_RC_AUTH_FAIL", typed=WRONG_TPM_PASSWORD),
+    # A PIN in a variable or in a section
+    pin("in ROLEKEY_PRIVATE_KEY, accepted", options={"private_key": ""}, environment=VARIABLE_KEY),
+    pin("in ROLEKEY_PRIVATE_KEY, refused", 4, "PIN", options={"private_key": ""}, environment=WRONG_VARIABLE_KEY),
+    pin("as ROLEKEY_PIN_SOURCE", 2, "no source", uri="{token_uri}", environment={"ROLEKEY_PIN_SOURCE": PIN}),
+    pin("as ROLEKEY_TIMEOUT", 2, "not a number", uri="{token_uri}", environment={"ROLEKEY_TIMEOUT": PIN}),
+    Case("PIN: in a section", PLAIN_KEY, 2, "holds a PIN", words=("prod",), environment=SECTION_WITH_PIN),
+    Case("PIN: as a section", PLAIN_KEY, 2, "not TOML", words=("prod",), environment={"ROLEKEY_CONFIG": "{pin_file}"}),
     # A passphrase
     Case("passphrase: accepted", LOCKED_KEY | PASSPHRASE_OPTION),
     Case("passphrase: the service refuses", LOCKED_KEY | PASSPHRASE_OPTION, 7, "Untrusted", "refuses"),
@@ -415,6 +425,7 @@ CASES = [
         for place, options, environment in (
             ("--endpoint", {"endpoint": url}, {}),
             ("AWS_ENDPOINT_URL_ROLESANYWHERE", {"endpoint": ""}, {"AWS_ENDPOINT_URL_ROLESANYWHERE": url}),
+            ("ROLEKEY_ENDPOINT", {"endpoint": ""}, {"ROLEKEY_ENDPOINT": url}),
         )
     ),
     Case(
@@ -500,6 +511,7 @@ def file_inputs(tmp_path_factory):
         "two_lines": f"{PIN}\n{PIN}\n".encode(),
         "no_utf8": PIN.encode() + b"\xff",
         "large": PIN.encode() * 1000,
+        "section_with_pin": f'[prod]\nprivate-key = "pkcs11:token=t?pin-value={PIN}"\n'.encode(),
         "root": root.pem,
     }
     for name, data in contents.items():
@@ -716,6 +728,37 @@ def test_the_command_keeps_its_secrets(case, debug, world, tmp_path):
         looked_at = without_credentials(contents) if place in promised else contents
         assert not found_in(looked_at), f"{place}: {looked_at!r}"
     assert traces.children == []
+
+
+OLD_LINE = "[profile prod]\ncredential_process = aws_signing_helper credential-process "
+CONFIGURED = [
+    ("holds a PIN", ["--private-key", f"pkcs11:token=t?pin-value={PIN}"], ""),
+    ("no place in a file", ["--pkcs8-password", PASSPHRASE], ""),
+    ("no place in a file", ["--tpm-key-password", TPM_PASSWORD], ""),
+    ("belongs to no option", ["--pkcs8-password", "a", PASSPHRASE], ""),
+    ("names no source", ["--private-key", "pkcs11:token=t", "--pin-source", PIN], ""),
+    ("not sent to anybody", ["--certificate", "c", "--endpoint", f"https://user:{USER_INFO}@service.test"], ""),
+    ("holds a PIN", ["--from-aws-config", "prod"], f"--private-key 'pkcs11:token=t?pin-value={PIN}'"),
+    ("no place in a file", ["--from-aws-config", "prod"], f"--pkcs8-password {PASSPHRASE}"),
+    ("exclude each other", ["--from-aws-config", "prod"], f"--pkcs8-password {PASSPHRASE} --tpm-key-password x"),
+    ("a quote is open", ["--from-aws-config", "prod"], f"--pkcs8-password '{PASSPHRASE}"),
+]
+
+
+@pytest.mark.parametrize(("says", "words", "line"), CONFIGURED)
+def test_configure_keeps_its_secrets(says, words, line, tmp_path):
+    """`rolekey configure` refuses what holds a secret, shows nothing of it, and writes it into no file."""
+    config = tmp_path / "aws-config"
+    config.write_text(OLD_LINE + line)
+    arns = [word for name, value in ARNS.items() for word in (f"--{name.replace('_', '-')}", value)]
+    command = ["-m", "rolekey", "configure", "prod", *arns, *words]
+    (tmp_path / "traces").mkdir()
+    traces = traces_of_process(tmp_path / "traces", command, {"AWS_CONFIG_FILE": str(config)})
+    assert traces.code == 2
+    assert says in traces.stderr.decode()
+    for place, contents in (("stdout", traces.stdout), *traces.places()):
+        assert not found_in(contents), f"{place}: {contents!r}"
+    assert config.read_text() == OLD_LINE + line
 
 
 def without_credentials(contents: bytes) -> bytes:

@@ -152,6 +152,8 @@ def _show(text: str) -> None:
 
 def main() -> None:
     """Go through the page that is named on the command line; the exit code says whether it holds."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end what runs, as at Ctrl-C
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     page = Path(sys.argv[1])
     steps = read_steps(page.read_text(encoding="utf-8"))
     problem = go_through(steps, _show)

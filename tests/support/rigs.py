@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from support import namespaces, node_sdk, opencryptoki_rig, pcscd
+from support import namespaces, node_sdk, opencryptoki_rig, pcscd, sdks
 from support.card_rig import find_opensc, find_ykcs11
 from support.mounts import can_mount
 from support.nss_rig import find_nss
@@ -45,8 +45,10 @@ MINIMUM_TESTS = {
     "opencryptoki": 17,
     "swtpm": 300,
     "tpm2-pkcs11": 39,
-    "node": 7,
-    "awscli": 4,
+    "node": 16,
+    "awscli": 14,
+    "go": 9,
+    "moto": 2,
     "strace": 6,
     "tmpfs": 3,
     "root": 9,
@@ -102,6 +104,10 @@ def _has_awscli() -> bool:
     return shutil.which("aws", path=str(Path(sys.executable).parent)) is not None
 
 
+def _has_moto() -> bool:
+    return (Path(__file__).parents[2] / ".venv-moto" / ".setup-stamp").is_file()
+
+
 def _has_tpm2_pkcs11() -> bool:
     return find_tpm2_pkcs11() is not None and has_programs() and shutil.which("pkcs11-tool") is not None
 
@@ -151,6 +157,8 @@ RIGS = {
         ),
         Rig("tpm2-pkcs11", _has_tpm2_pkcs11, "apt-get install libtpm2-pkcs11-1 opensc swtpm tpm2-tools tpm2-openssl"),
         Rig("node", node_sdk.can_run, "install Node 20 or newer with npm, and run scripts/node-packages"),
+        Rig("go", sdks.can_run_go, "install Go as new as tests/interop/go/go.mod says, and run scripts/go-programs"),
+        Rig("moto", _has_moto, "run scripts/moto-packages"),
         Rig("awscli", _has_awscli, "pip install awscli"),
         Rig("tmpfs", can_mount, "allow mount namespaces"),
     )

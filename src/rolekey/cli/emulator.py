@@ -1,8 +1,10 @@
 """`rolekey emulator`: a local IAM Roles Anywhere."""
 
 import contextlib
+import os
 import shlex
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import click
 
 from rolekey import http_server
-from rolekey.emulator import Configuration, Emulator, EmulatorConfigurationError, RequestLog
+from rolekey.emulator import STS, Configuration, Emulator, EmulatorConfigurationError, RequestLog, mint_random
 from rolekey.emulator import for_certificate_authority as _for_certificate_authority
 from rolekey.emulator import load as _load
 from rolekey.errors import ConfigurationError
@@ -33,6 +35,7 @@ class EmulatorOptions:
         tls_certificate: PEM, None for plain HTTP.
         tls_key: PEM, None when it is in ``tls_certificate``.
         requests: the file to which requests are appended.
+        sts_endpoint: the STS that gives out the credentials, None for made-up ones.
     """
 
     listen: str
@@ -43,6 +46,7 @@ class EmulatorOptions:
     tls_certificate: Path | None
     tls_key: Path | None
     requests: Path | None
+    sts_endpoint: str | None
 
 
 @click.command("emulator", short_help="Run a local Roles Anywhere that verifies like the service.")
@@ -56,8 +60,9 @@ class EmulatorOptions:
 @click.option("--tls-certificate", type=_FILE, help="Serve TLS with this certificate (PEM).")
 @click.option("--tls-key", type=_FILE, help="The TLS certificate's key (PEM).")
 @click.option("--requests", type=_FILE, help="Append one line of JSON for each request to this file.")
+@click.option("--sts-endpoint", metavar="URL", help="Have a stand-in for STS on this machine give out the credentials.")
 def emulator(**options: Any) -> None:
-    """Run a local Roles Anywhere for tests: it verifies like the service, and its credentials are good for nothing."""
+    """Run a local Roles Anywhere for tests: it verifies like the service, and its credentials open nothing at AWS."""
     run(EmulatorOptions(**options))
 
 
@@ -76,11 +81,12 @@ def run(options: EmulatorOptions) -> None:
     tls = http_server.tls_context(options.tls_certificate, options.tls_key) if options.tls_certificate else None
     try:
         configuration = _configuration(options)
+        mint = _sts(options.sts_endpoint, os.environ) if options.sts_endpoint is not None else mint_random
         if options.requests is None:
-            _serve(Emulator(configuration), configuration, options, tls)
+            _serve(Emulator(configuration, mint=mint), configuration, options, tls)
             return
         with contextlib.closing(RequestLog(options.requests)) as record:
-            _serve(Emulator(configuration, record=record), configuration, options, tls)
+            _serve(Emulator(configuration, mint=mint, record=record), configuration, options, tls)
     except EmulatorConfigurationError as error:
         raise ConfigurationError(str(error), hint="correct what it names") from error
 
@@ -112,6 +118,17 @@ def _configuration(options: EmulatorOptions) -> Configuration:
         return _load(options.config)
     assert options.ca is not None  # noqa: S101 - _check has seen to it; for the type
     return _for_certificate_authority(options.ca, options.crl)
+
+
+def _sts(url: str, environment: Mapping[str, str]) -> STS:
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    access_key_id, secret_access_key = (environment.get(name, "") for name in names)
+    if not access_key_id or not secret_access_key:
+        raise ConfigurationError(
+            f"--sts-endpoint needs {' and '.join(names)} in the environment",
+            hint="name the keys of a user of the stand-in that may assume the roles; many stand-ins take any",
+        )
+    return STS(url, access_key_id, secret_access_key)
 
 
 def _announcement(url: str, configuration: Configuration) -> list[str]:

@@ -11,7 +11,7 @@ from rolekey.emulator.decision import Clock, Findings, decide
 from rolekey.emulator.model import Configuration
 from rolekey.emulator.refusals import Reason, Refusal
 from rolekey.emulator.request import CreateSession, WireRequest, parse
-from rolekey.emulator.session import Mint, document, mint_random
+from rolekey.emulator.session import Mint, TemporaryCredentials, document, mint_random
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -64,7 +64,7 @@ class Emulator:
             return
         raw_path = scope.get("raw_path") or scope["path"].encode()
         wire = WireRequest(scope["method"], raw_path, scope["query_string"], tuple(scope["headers"]), body)
-        status, error_type, request_id, answer = self._answer(wire, now)
+        status, error_type, request_id, answer = await self._answer(wire, now)
         content = json.dumps(answer).encode()
         headers = [
             (b"content-type", b"application/json"),
@@ -77,7 +77,7 @@ class Emulator:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
-    def _answer(self, wire: WireRequest, now: datetime) -> tuple[int, str | None, str, dict[str, Any]]:
+    async def _answer(self, wire: WireRequest, now: datetime) -> tuple[int, str | None, str, dict[str, Any]]:
         """Status, error type, request id and body."""
         request_id = str(uuid.uuid4())
         findings = Findings()
@@ -86,12 +86,13 @@ class Emulator:
             _check_form(wire)
             request = parse(wire)
             session = decide(request, self._configuration, now, findings)
+            minted = self._mint(session)
+            credentials = minted if isinstance(minted, TemporaryCredentials) else await minted
         except Refusal as refusal:
             self._note(now, request_id, request, findings, refusal)
             return refusal.status, refusal.error_type, request_id, {"message": refusal.message}
-        answer = document(session, self._mint(session))
         self._note(now, request_id, request, findings, None)
-        return 201, None, request_id, answer
+        return 201, None, request_id, document(session, credentials)
 
     def _note(
         self,

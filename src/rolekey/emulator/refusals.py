@@ -10,6 +10,7 @@ ACCESS_DENIED = "AccessDeniedException"
 VALIDATION = "ValidationException"
 NOT_FOUND = "ResourceNotFoundException"
 UNKNOWN_OPERATION = "UnknownOperationException"
+INTERNAL = "InternalServerException"
 
 
 class Origin(enum.Enum):
@@ -94,6 +95,9 @@ class Reason(enum.Enum):
     MISSING = _ours(VALIDATION, 400, _CONSTRAINT + "Member must not be null")
     WRONG_TYPE = _ours(VALIDATION, 400, _CONSTRAINT + "Member must be {constraint}")
     CONTRADICTION = _ours(VALIDATION, 400, "The request gives {field} twice, with different values")
+
+    # The STS that `--sts-endpoint` names
+    STS_FAILED = _ours(INTERNAL, 500, "The STS at {authority} {problem}")
 
     # The form
     MALFORMED_QUERY = _ours(VALIDATION, 400, "The query string is malformed")

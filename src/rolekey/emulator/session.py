@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -44,15 +44,19 @@ class TemporaryCredentials:
         access_key_id: such as ``ASIA...``.
         secret_access_key: secret.
         session_token: secret.
+        expiration: an aware time, whole seconds; None for the session's.
+        assumed_role_id: the role's id and the session's name; None for one that stands for the role.
     """
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
     session_token: str = field(repr=False)
+    expiration: datetime | None = None
+    assumed_role_id: str | None = None
 
 
-#: Makes the credentials of a session, for example by asking the STS of another emulator.
-Mint = Callable[[Session], TemporaryCredentials]
+#: Makes the credentials of a session, at once or as a coroutine. It may raise a Refusal.
+Mint = Callable[[Session], TemporaryCredentials | Awaitable[TemporaryCredentials]]
 
 
 def mint_random(session: Session) -> TemporaryCredentials:
@@ -111,11 +115,11 @@ def document(session: Session, credentials: TemporaryCredentials) -> dict[str, A
             {
                 "assumedRoleUser": {
                     "arn": f"arn:{role.partition}:sts::{role.account}:{assumed}",
-                    "assumedRoleId": f"{role_id}:{session.role_session_name}",
+                    "assumedRoleId": credentials.assumed_role_id or f"{role_id}:{session.role_session_name}",
                 },
                 "credentials": {
                     "accessKeyId": credentials.access_key_id,
-                    "expiration": session.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "expiration": (credentials.expiration or session.expiration).strftime("%Y-%m-%dT%H:%M:%SZ"),
                     "secretAccessKey": credentials.secret_access_key,
                     "sessionToken": credentials.session_token,
                 },

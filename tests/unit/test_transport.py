@@ -14,7 +14,7 @@ import requests
 from rolekey.deadline import Deadline
 from rolekey.errors import ConfigurationError, DeadlineError, MalformedResponseError, RolekeyError, TransportError
 from rolekey.secret import Secret
-from rolekey.transport import PermanentTransportError, Post, Route, direct, messages, open_ahead, send
+from rolekey.transport import PermanentTransportError, Post, Route, messages, open_ahead, opening, send
 from rolekey.transport.messages import MAX_ANSWER
 from support.listener import ServerTLS
 from support.proxy import ScriptedProxy
@@ -528,7 +528,7 @@ def test_nothing_is_sent_ahead(tls):
 
 def test_an_old_connection_is_opened_anew(tls, monkeypatch):
     """A connection on which nothing was said for long is not trusted to be still there."""
-    monkeypatch.setattr(direct, "MAX_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(opening, "MAX_IDLE_SECONDS", 0.0)
     with ScriptedService((answer(201),), tls=tls) as service:
         _, ask = ahead(service.url, ca_bundle=tls.ca)
         assert ask().status == 201

@@ -1,15 +1,13 @@
 """What the user wrote on a command line, in a configuration or in a program, before anything of it is checked."""
 
-from dataclasses import dataclass
-
 from rolekey.pkcs11_uri import redact_pin_value
 from rolekey.secret import Secret
+from rolekey.value import Value
 
 DEFAULT_SESSION_DURATION = 3600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Value, kw_only=True):
     """What the user wrote, as it was written; None or an empty text is what was not.
 
     Args:

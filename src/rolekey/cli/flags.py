@@ -8,7 +8,6 @@ A command line may hold a PIN or passphrase, anywhere if a quote is missing: wha
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import click
@@ -17,13 +16,13 @@ from rolekey.cli.flag_types import TYPES
 from rolekey.errors import ConfigurationError
 from rolekey.options import DEFAULT_SESSION_DURATION
 from rolekey.pkcs11_uri import redact_pin_value
+from rolekey.value import Value
 
 _EXPLICIT = "rolekey.explicit-booleans"
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Value):
     """One option.
 
     Args:

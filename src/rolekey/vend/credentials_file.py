@@ -11,13 +11,13 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
 from rolekey.errors import ConfigurationError, CredentialsFileError, DeadlineError
 from rolekey.private_files import take_lock
+from rolekey.value import Value
 from rolekey.vend.credentials_text import DEFAULTS_SECTION, KEYS, edited, has_key, is_config_section
 
 MAX_SIZE = 1 << 24
@@ -41,8 +41,7 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """A profile of a credentials file.
 
     Args:
@@ -56,8 +55,7 @@ class Place:
     aws_profile: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Value):
     """A file that was read, and how it was then."""
 
     text: str

@@ -27,6 +27,7 @@ from rolekey.errors import RolekeyError
 from rolekey.http_server import Limits, Listener, ResponderServer
 from rolekey.pins import claim_descriptor
 from rolekey.provider import Provider, ProviderMetrics
+from rolekey.secret import guard_memory
 from rolekey.vend.container import ContainerCredentials
 from rolekey.vend.exports import container_exports, metadata_exports
 from rolekey.vend.health import Health
@@ -67,7 +68,7 @@ def serve(**values: Any) -> None:
     settings = resolve_settings(options_from(values), os.environ)
     options = serve_options_from(values)
     options.check()
-    _guard_memory()
+    guard_memory()
     served = ServedRole(settings)
     try:
         with signals_raise():
@@ -186,16 +187,3 @@ def _announce(sockets: Sockets, served: ServedRole, token_file: Path, *, print_e
         lines += container_exports(sockets.url, served.name, token_file)
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
-
-
-def _guard_memory() -> None:
-    """No core file and no debugger of another process of this user: credentials are in the memory."""
-    if os.name != "posix":
-        return
-    import resource  # noqa: PLC0415 - POSIX only
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415 - for this alone
-
-        ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE

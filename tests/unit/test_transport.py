@@ -4,6 +4,8 @@ import base64
 import contextlib
 import gzip
 import socket
+import subprocess
+import sys
 import time
 import traceback
 import tracemalloc
@@ -524,6 +526,15 @@ def test_nothing_is_sent_ahead(tls):
         connection = opening.take(service.address)
         assert (service.connections, service.requests) == (1, [])
         connection.close()
+
+
+def test_a_connection_begins_before_anything_slow_is_imported():
+    """What opens a connection ahead needs neither TLS nor an HTTP client to be imported for the first packet."""
+    program = "import sys, rolekey.transport; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert {"socket", "rolekey.transport.opening"} <= loaded
+    assert not {"ssl", "http.client", "email", "requests", "certifi", "cryptography"} & loaded
 
 
 def test_an_old_connection_is_opened_anew(tls, monkeypatch):

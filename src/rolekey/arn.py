@@ -5,10 +5,10 @@ for a role's name, of the IAM API reference. An id only has to be there: those i
 """
 
 import re
-from dataclasses import dataclass
 from typing import Self
 
 from rolekey.errors import ConfigurationError
+from rolekey.value import Value
 
 _MAX_LENGTH = 1011  # characters; CreateSession takes no longer ARN
 _NOT_IN_AN_ARN = re.compile(r"[^!-~]")
@@ -31,8 +31,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ARN:
+class ARN(Value):
     """The five parts of ``arn:partition:service:region:account:resource``.
 
     Args:
@@ -89,8 +88,7 @@ class ARN:
         return self.resource.rpartition("/")[2]
 
 
-@dataclass(frozen=True, slots=True)
-class _Expected:
+class _Expected(Value):
     """What an option's ARN must be."""
 
     option: str

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from rolekey.cache_question import Question
@@ -31,6 +31,7 @@ from rolekey.cached_answer import (
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError, PinRequiredError, RolekeyError, error_from_document, error_to_document
 from rolekey.private_files import is_still, mark_lock, replace_private_file, take_lock
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,7 @@ _STALE_SECONDS = {".alias": 86400, ".failed": 86400, ".new": 60}
 _SUFFIXES = (".entry", ".alias", ".failed", ".lock", ".new")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Value):
     """What is printed, and for how long it holds.
 
     Args:
@@ -56,8 +56,7 @@ class Answer:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Value):
     """An entry without its secrets.
 
     Args:

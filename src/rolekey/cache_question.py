@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from rolekey.cached_answer import TOKEN_ENVIRONMENT, alias_key, stamps
@@ -15,12 +14,12 @@ from rolekey.errors import PinRequiredError
 from rolekey.pins import pin_source_path
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tpm_handle import TPMHandle
+from rolekey.value import Value
 
 _MAX_FILE = 1 << 22
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Value):
     """Which credentials are asked for, and by which command line.
 
     Args:

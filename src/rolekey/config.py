@@ -6,7 +6,6 @@ Everything that can be judged without a file, a token or the network is judged h
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from rolekey.arn import ARN, parse_profile_arn, parse_role_arn, parse_trust_anchor_arn
@@ -19,6 +18,7 @@ from rolekey.pkcs11_uri import PKCS11URI, redact_pin_value
 from rolekey.secret import Secret
 from rolekey.tpm_handle import PREFIX, TPMHandle
 from rolekey.tpm_settings import TPMSettings, resolve_tpm_settings
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,7 @@ CertificateReference = Path | PKCS11URI
 KeyReference = Path | PKCS11URI | TPMHandle
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Value, kw_only=True):
     """Everything that a CreateSession needs to know, checked.
 
     Args:
@@ -101,7 +100,7 @@ def resolve_settings(options: Options, environment: Mapping[str, str], name: str
     try:
         return _resolved(options, environment)
     except ConfigurationError as error:
-        raise _by_origin(error, options.origins) from error.__cause__
+        raise _by_origin(error, dict(options.origins)) from error.__cause__
 
 
 def _by_origin(error: ConfigurationError, origins: Mapping[str, str]) -> ConfigurationError:

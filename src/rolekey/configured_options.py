@@ -101,7 +101,7 @@ def options_of_section(section: Mapping[str, Any], path: Path, name: str) -> Opt
                 f"{where} holds a PIN",
                 hint="put the PIN into a file that only you can read, and write pin-source=file:/path in its place",
             )
-    origins = {key.replace("-", "_"): f"{key} in [{name}] of {path}" for key in values}
+    origins = tuple((key.replace("-", "_"), f"{key} in [{name}] of {path}") for key in values)
     return Options(**{key.replace("-", "_"): value for key, value in values.items()}, origins=origins, config_file=path)
 
 
@@ -156,14 +156,14 @@ def _joined(text: str, directory: Path) -> str:
 
 
 def _options_of_environment(environment: Mapping[str, str]) -> Options:
-    values, origins = {}, {}
+    values, origins = {}, []
     for key, kind in KEYS.items():
         parameter = key.replace("-", "_")
         variable = f"ROLEKEY_{parameter.upper()}"
         if text := environment.get(variable):
             values[parameter] = _read(kind, text, variable)
-            origins[parameter] = variable
-    return Options(**values, origins=origins)
+            origins.append((parameter, variable))
+    return Options(**values, origins=tuple(origins))
 
 
 def _read(kind: Kind, text: str, variable: str) -> Any:

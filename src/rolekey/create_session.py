@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from rolekey import sigv4_x509
@@ -177,6 +176,8 @@ def _refusal(answer: Answer, now: datetime) -> CreateSessionError:
 
 
 def _skew(answer: Answer, now: datetime) -> str | None:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow, and for a refusal only
+
     try:
         theirs = parsedate_to_datetime(answer.headers["date"])
     except (KeyError, ValueError):

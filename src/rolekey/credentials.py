@@ -1,7 +1,9 @@
 """Temporary credentials, as IAM Roles Anywhere hands them out."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
+
+from rolekey.value import Value
 
 
 def format_timestamp(moment: datetime) -> str:
@@ -16,8 +18,7 @@ def format_timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Value):
     """One set of temporary credentials; its repr shows the access key id and the expiration only.
 
     Args:
@@ -33,8 +34,7 @@ class Credentials:
     expiration: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Value):
     """What one CreateSession gave.
 
     Args:

@@ -1,12 +1,12 @@
 """Where IAM Roles Anywhere answers, by partition and region (AWS general reference, rolesanywhere; botocore's data)."""
 
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
 from rolekey.errors import ConfigurationError
+from rolekey.value import Value
 
 _SUFFIXES = {  # partition: (DNS suffix, DNS suffix of the dual-stack endpoints)
     "aws": ("amazonaws.com", "api.aws"),
@@ -24,8 +24,7 @@ _PATH = re.compile(r"[A-Za-z0-9_.~!$&'()*+,;=:@%/\-]*")
 _ENDPOINT_HINT = "give a base URL such as https://rolesanywhere.eu-west-1.amazonaws.com"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Value):
     """The base URL of a Roles Anywhere service.
 
     Args:

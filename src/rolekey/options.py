@@ -1,13 +1,12 @@
 """What the user wrote on a command line, in a configuration or in a program, before anything of it is checked."""
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from rolekey.pkcs11_uri import names_module, names_pin, redact_pin_value
 from rolekey.secret import Secret
+from rolekey.value import Value
 
 DEFAULT_SESSION_DURATION = 3600
 
@@ -16,8 +15,7 @@ _OPENERS = ("pin_source", "pkcs8_password", "tpm_key_password", "no_tpm_key_pass
 _REFERENCES = ("certificate", "private_key")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Value, kw_only=True):
     """What the user wrote, as it was written; None or an empty text is what was not.
 
     Args:
@@ -43,7 +41,7 @@ class Options:
         verify_tls: False leaves the service's certificate unchecked.
         use_fips_endpoint, use_dualstack_endpoint: None leaves it to the environment.
         timeout: seconds for everything; None is 50 where a person may be needed, else 4.5.
-        origins: what an error calls an option that was not written on the command line, by its name here.
+        origins: the names here of options that were not written on the command line, and what an error calls each.
         config_file: the configuration file that some of it is from.
     """
 
@@ -71,7 +69,7 @@ class Options:
     use_fips_endpoint: bool | None = None
     use_dualstack_endpoint: bool | None = None
     timeout: float | None = None
-    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    origins: tuple[tuple[str, str], ...] = ()
     config_file: Path | None = None
 
     def __post_init__(self) -> None:
@@ -93,7 +91,7 @@ class Options:
         closed = self._closed()
         open_names = [name for name in _VALUES if name not in closed and not _given(getattr(self, name))]
         taken = {name: value for name in open_names if _given(value := getattr(below, name))}
-        origins = {**{name: origin for name, origin in below.origins.items() if name in taken}, **self.origins}
+        origins = (*self.origins, *((name, origin) for name, origin in below.origins if name in taken))
         config_file = self.config_file or below.config_file
         return dataclasses.replace(self, **taken, origins=origins, config_file=config_file)
 

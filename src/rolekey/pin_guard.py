@@ -7,13 +7,13 @@ came of it is written. Nothing of PKCS#11 or of a TPM is known here: whoever sen
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError, PinIncorrectError, PinNotUsableError, SignerError, Tries, printable
 from rolekey.pin_record import Directories, Entry, PinRecord, TokenName
 from rolekey.pin_source import PinSource
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +21,7 @@ T = TypeVar("T")
 Verdict = Literal["refused", "unasked", "unclear"]
 
 
-@dataclass(frozen=True, slots=True)
-class PinTarget:
+class PinTarget(Value):
     """What counts wrong PINs: a token, or a key in a TPM.
 
     Args:

@@ -22,7 +22,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -38,6 +38,7 @@ from rolekey.private_files import (
     replace_private_file,
     take_lock,
 )
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,7 @@ _VERSION = 1
 _MAX_SIZE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class TokenName:
+class TokenName(Value):
     """What tells a token from others, as the token says it.
 
     Args:
@@ -70,8 +70,7 @@ class TokenName:
         return hashlib.sha256("\0".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Value):
     """A source that is not to be sent to a token again.
 
     Args:

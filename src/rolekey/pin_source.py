@@ -4,10 +4,10 @@ A PinSource says where a PIN is, never what it is: it may be printed, logged, pi
 """
 
 import re
-from dataclasses import dataclass
 from typing import Literal, Self
 
 from rolekey.errors import ConfigurationError
+from rolekey.value import Value
 
 Kind = Literal[
     "file",
@@ -46,8 +46,7 @@ _TEXTS: dict[Kind, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PinSource:
+class PinSource(Value):
     """Where a PIN comes from.
 
     Args:

@@ -9,7 +9,6 @@ import os
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,14 +18,14 @@ from rolekey.pin_files import MAX_PIN_FILE_SIZE, decoded_pin, read_regular_file,
 from rolekey.pin_source import PinSource
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 # RFC 8089: file:/path, file:///path, file://localhost/path. A relative path or another host is nowhere on this machine.
 _FILE = re.compile(r"file:(?://(?:localhost)?)?(/(?!/).+)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(Value):
     """A PIN that looks like one, and where it was.
 
     Args:

@@ -6,7 +6,6 @@ A URI may hold a PIN, in the wrong place too: no message quotes more of it than 
 """
 
 import re
-from dataclasses import dataclass
 from typing import Any, Self
 
 from rolekey.pkcs11_uri_syntax import (
@@ -22,6 +21,7 @@ from rolekey.pkcs11_uri_syntax import (
     written,
 )
 from rolekey.secret import Secret
+from rolekey.value import Value
 
 _SCHEME = "pkcs11:"
 # A PIN may hold anything, a blank or an "&" that should have been encoded included: only the name of another query
@@ -31,8 +31,7 @@ _PIN_VALUE_AND_PIN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PKCS11URI:
+class PKCS11URI(Value):
     """What a PKCS#11 URI says, one field an attribute; None where the URI does not have it.
 
     An empty text is not None: it selects only what has an empty field. :meth:`parse` checks every value, the

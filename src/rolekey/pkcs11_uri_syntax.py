@@ -7,12 +7,12 @@ be a PIN in the wrong place.
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 from rolekey.errors import ConfigurationError
 from rolekey.secret import Secret
+from rolekey.value import Value
 
 ObjectType = Literal["public", "private", "cert", "secret-key", "data"]
 
@@ -139,8 +139,7 @@ def _escaped(text: str, *, safe: frozenset[str]) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(Value):
     """How one attribute of the RFC is read and written. ``write`` is None for what is never written."""
 
     name: str

@@ -12,13 +12,13 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 from rolekey.credentials import Credentials, Fetched
 from rolekey.errors import MalformedResponseError, RolekeyError, ServiceError
 from rolekey.forks import renew_after_fork
 from rolekey.schedule import SHORTEST_PAUSE, mandatory_window, seconds_to_refresh, seconds_to_retry
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,7 @@ log = logging.getLogger(__name__)
 LONGEST_SLEEP = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderMetrics:
+class ProviderMetrics(Value):
     """How a Provider has fared.
 
     Args:

@@ -5,9 +5,12 @@ stays an ordinary ``str`` inside: Python can neither pin nor wipe memory, and th
 """
 
 import hmac
+import os
+import sys
 from typing import NoReturn, final
 
 _MASK = "***"
+_PR_SET_DUMPABLE = 4
 
 
 @final
@@ -56,3 +59,16 @@ class Secret:
 def _octets(value: str) -> bytes:
     # compare_digest takes no str beyond ASCII; a command line that is not UTF-8 arrives with lone surrogates.
     return value.encode("utf-8", "surrogatepass")
+
+
+def guard_memory() -> None:
+    """Keep the memory of this process, which lives long, from core files and from other processes of this user."""
+    if os.name != "posix":
+        return
+    import resource  # noqa: PLC0415 - POSIX only
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - for this alone
+
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)

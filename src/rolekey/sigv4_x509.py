@@ -8,7 +8,6 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from rolekey.certificates import Certificate
 from rolekey.errors import UnsupportedKeyError
+from rolekey.value import Value
 
 SERVICE = "rolesanywhere"
 PATH = "/sessions"
@@ -27,8 +27,7 @@ MLDSA_PUBLIC_KEYS = (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA
 UNSIGNED_HEADERS = frozenset({"authorization", "user-agent", "x-amzn-trace-id"})
 
 
-@dataclass(frozen=True, slots=True)
-class SigningRequest:
+class SigningRequest(Value):
     """What is signed of a CreateSession request.
 
     Args:

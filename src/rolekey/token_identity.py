@@ -29,6 +29,7 @@ from rolekey.tokens.matching import (
     match_private_key,
 )
 from rolekey.tokens.modules import Module, find_module
+from rolekey.tokens.objects import TokenPrivateKey
 from rolekey.tokens.token import Token, TokenSession
 
 log = logging.getLogger(__name__)
@@ -98,12 +99,14 @@ class TokenIdentity:
         certificate, chain = checked_certificate(settings, leaf, others, self._now)
         check_key_type(certificate)
         token = key_token(shown, certificate, match.contents.token if match else None, key_uri)
+        contents = _of(shown, token)
         if not settings.derived_private_key:
-            check_public_twin(_of(shown, token), key_uri, certificate)
+            check_public_twin(contents, key_uri, certificate)
         login = self._login(token, certificate)
         try:
-            contents = self._read(login.session)
-            signer = self._signer(login, contents, certificate, match)
+            keys = self._private_keys(login.session)
+            contents = self._completed(contents, keys, login.session)
+            signer = self._signer(login, contents, keys, certificate, match)
         except BaseException:
             login.session.close()
             raise
@@ -115,25 +118,35 @@ class TokenIdentity:
             raise _no_certificate(self._key_uri)
         login = self._login(shown[0].token, None)
         try:
-            contents = self._read(login.session)
+            contents = self._deadline.run(f"token {login.session.token}", lambda: TokenContents.of(login.session))
+            keys = self._private_keys(login.session)
             uri = self._settings.certificate
             assert isinstance(uri, PKCS11URI)  # noqa: S101 - open() comes here with a URI only
             match = match_certificate([contents], uri)
             if match is None:
-                match = self._match_by_key(login.session, contents, uri)
+                match = self._match_by_key(contents, keys, uri)
             others = _certificates(contents)
             certificate, chain = checked_certificate(self._settings, match.entry.certificate, others, self._now)
             check_key_type(certificate)
-            signer = self._signer(login, contents, certificate, match)
+            signer = self._signer(login, contents, keys, certificate, match)
         except BaseException:
             login.session.close()
             raise
         return SigningIdentity(certificate, chain, signer)
 
-    def _match_by_key(self, session: TokenSession, contents: TokenContents, uri: PKCS11URI) -> CertificateMatch:
+    def _private_keys(self, session: TokenSession) -> list[TokenPrivateKey]:
+        return self._deadline.run(f"token {session.token}", session.private_keys)
+
+    def _completed(self, shown: TokenContents, keys: list[TokenPrivateKey], session: TokenSession) -> TokenContents:
+        """What was read before the login, which need not be read again unless a public half is missing there."""
+        if all(shown.public_key_of(key) for key in keys):
+            return shown
+        public_keys = self._deadline.run(f"token {shown.token}", session.public_keys)
+        return TokenContents(shown.token, shown.certificates, tuple(public_keys))
+
+    def _match_by_key(self, contents: TokenContents, keys: list[TokenPrivateKey], uri: PKCS11URI) -> CertificateMatch:
         if uri != self._key_uri:
             raise _no_certificate(uri)
-        keys = self._deadline.run(f"token {session.token}", session.private_keys)
         key = match_private_key(contents, keys, self._key_uri, None, None, derived=False)
         return CertificateMatch(contents, certificate_of_key(contents, key))
 
@@ -141,11 +154,11 @@ class TokenIdentity:
         self,
         login: Login,
         contents: TokenContents,
+        keys: list[TokenPrivateKey],
         certificate: Certificate,
         match: CertificateMatch | None,
     ) -> PKCS11Signer:
         session = login.session
-        keys = self._deadline.run(f"token {session.token}", session.private_keys)
         entry = match.entry if match else None
         derived = self._settings.derived_private_key and match is not None
         key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
@@ -164,9 +177,6 @@ class TokenIdentity:
             return self._token_login.open(token, uri.object_label)
         key = f"id {uri.object_id.hex(':')}" if uri.object_id else describe(certificate) if certificate else "any"
         return self._token_login.open(token, key)
-
-    def _read(self, session: TokenSession) -> TokenContents:
-        return self._deadline.run(f"token {session.token}", lambda: TokenContents.of(session))
 
 
 def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[TokenContents]:

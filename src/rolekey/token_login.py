@@ -7,7 +7,6 @@ source, once: a refusal ends the run, and pin_guard keeps the next run from send
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 from rolekey.config import Settings
@@ -30,6 +29,7 @@ from rolekey.secret import Secret
 from rolekey.tokens.context_signature import ContextSignature
 from rolekey.tokens.token import PROTECTED, ProtectedAuthentication, Token, TokenSession
 from rolekey.tokens.token_info import pin_limits, verdict
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +116,7 @@ class AcceptedPin:
         self._supply.note(usable=usable)
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Value):
     """An open session, and the PIN that the token accepted for it.
 
     Args:

@@ -1,18 +1,17 @@
 """``handle:0x81010001``: a key that a TPM keeps, by its persistent handle, as the official helper writes it."""
 
 import re
-from dataclasses import dataclass
 from typing import Self
 
 from rolekey.errors import ConfigurationError
+from rolekey.value import Value
 
 PREFIX = "handle:"
 _HANDLE = re.compile(r"(?:0[xX])?([0-9a-fA-F]{8})")
 _PERSISTENT = range(0x81000000, 0x82000000)
 
 
-@dataclass(frozen=True, slots=True)
-class TPMHandle:
+class TPMHandle(Value):
     """A persistent handle.
 
     Args:

@@ -5,7 +5,6 @@ Most TPM keys count wrong passwords, all against one counter of the TPM, which t
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from rolekey.deadline import Deadline
 from rolekey.errors import PinIncorrectError, PinLockedError, PinNotUsableError, Tries
@@ -16,10 +15,10 @@ from rolekey.pins import PinSupply
 from rolekey.secret import Secret
 from rolekey.signers.tpm_authorization import Trials
 from rolekey.signers.tpm_connection import TPM, Lockout, Trial
+from rolekey.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Value):
     """What a password belongs to.
 
     Args:
@@ -42,8 +41,7 @@ class Holder:
         return f"pkcs11:serial={self.name.serial}"
 
 
-@dataclass(frozen=True, slots=True)
-class Password:
+class Password(Value):
     """A password, or that there is none, and who says so.
 
     Args:

@@ -1,15 +1,14 @@
 """What concerns a TPM in the settings: where it is, and where the passwords of a key and its parent come from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from rolekey.options import Options
 from rolekey.pin_source import PinSource
 from rolekey.secret import Secret
+from rolekey.value import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TPMSettings:
+class TPMSettings(Value, kw_only=True):
     """Where the TPM is and what opens a key in it.
 
     Args:

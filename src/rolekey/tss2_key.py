@@ -5,7 +5,7 @@ Read without a TPM and without its library. The public and private parts stay as
 
 import base64
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal, Self, TypeVar
 
 from cryptography.hazmat import asn1
@@ -13,6 +13,7 @@ from cryptography.x509 import ObjectIdentifier
 
 from rolekey.der import members
 from rolekey.errors import AmbiguousMatchError, KeyNotFoundError, UnsupportedKeyError, printable
+from rolekey.value import Value
 
 T = TypeVar("T")
 Kind = Literal["loadable", "importable"]
@@ -34,8 +35,7 @@ class _TPMPolicy:
     command_policy: Annotated[bytes, asn1.Explicit(1)]
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyCommand:
+class PolicyCommand(Value):
     """One command of a policy.
 
     Args:
@@ -47,8 +47,7 @@ class PolicyCommand:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TSS2Key:
+class TSS2Key(Value, kw_only=True):
     """What a key file says.
 
     Args:

@@ -18,11 +18,10 @@ from rolekey.errors import RolekeyError, error_to_document
 from rolekey.fetch import fetch
 from rolekey.identity import SigningIdentity, open_identity
 from rolekey.pins import Pin
-from rolekey.secret import Secret
+from rolekey.secret import Secret, guard_memory
 from rolekey.worker_pipe import END, KEPT, load_error, read, write
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
 
 
 class _ParentInteraction:
@@ -135,14 +134,13 @@ def _die_with_parent() -> None:
         import ctypes  # noqa: PLC0415 - for this alone
         import signal  # noqa: PLC0415 - for this alone
 
-        prctl = ctypes.CDLL(None).prctl
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        prctl(_PR_SET_DUMPABLE, 0)  # it holds PINs
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> None:
     """The child's entry: requests on stdin, answers on stdout; what a module writes there goes nowhere."""
     _die_with_parent()
+    guard_memory()
     reader, writer = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb", buffering=0)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):

@@ -5,13 +5,14 @@ import subprocess
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from support.emulator import running_emulator
 from support.null_parameters import with_null_parameters
 from support.pkcs11_spy import PKCS11Calls
 from support.pki import make_root
 from support.process import rolekey
+from support.softhsm import OBJECT_IDS
 
 pytestmark = pytest.mark.rig("softhsm", "emulator")
 
@@ -75,6 +76,27 @@ def test_certificate_by_another_name(token, fetch, tmp_path, label):
     """A certificate whose label and id are not the key's is found by its public key; one login, one signature."""
     replace_certificate(token, label, tmp_path, "--label", "Certificate for Authentication", "--id", "77")
     outcome, calls = fetch("--private-key", token.uri(label))
+    assert outcome.credentials["SessionToken"]
+    assert calls.logins == {"CKU_USER": 1}
+    assert calls.signatures == 1
+
+
+def hide_public_key(token, label, tmp_path):
+    """Make a public key an object that is shown after a login only."""
+    key = x509.load_pem_x509_certificate(token.certificate(label).read_bytes()).public_key()
+    der = tmp_path / "public.der"
+    der.write_bytes(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    pkcs11_tool(token, "--delete-object", "--type", "pubkey", "--label", label)
+    name = ("--label", label, "--id", OBJECT_IDS[label].hex())
+    pkcs11_tool(token, "--write-object", str(der), "--type", "pubkey", *name, "--private")
+
+
+def test_private_public_keys(token, fetch, tmp_path):
+    """Where public keys, too, are shown after a login only, the key is found by them all the same."""
+    for label in ("p-256", "p-384", "p-521", "always-auth"):
+        hide_public_key(token, label, tmp_path)
+    key = token.uri("p-384").replace(";object=p-384", "")
+    outcome, calls = fetch("--certificate", str(token.certificate("p-384")), "--private-key", key)
     assert outcome.credentials["SessionToken"]
     assert calls.logins == {"CKU_USER": 1}
     assert calls.signatures == 1

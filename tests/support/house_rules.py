@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pkcs11_uri_syntax",),
     ("interaction", "schedule"),
     ("secret", "deadline"),
-    ("errors", "_version", "cached_answer", "forks"),
+    ("errors", "_version", "cached_answer", "forks", "value"),
 )
 # Two files that are one thing.
 PEERS = ({"identity", "token_identity"}, {"identity", "tpm_identity"}, {"http_server", "http_protocol"})

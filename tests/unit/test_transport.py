@@ -4,6 +4,8 @@ import base64
 import contextlib
 import gzip
 import socket
+import subprocess
+import sys
 import time
 import traceback
 import tracemalloc
@@ -14,7 +16,7 @@ import requests
 from rolekey.deadline import Deadline
 from rolekey.errors import ConfigurationError, DeadlineError, MalformedResponseError, RolekeyError, TransportError
 from rolekey.secret import Secret
-from rolekey.transport import PermanentTransportError, Post, Route, direct, messages, open_ahead, send
+from rolekey.transport import PermanentTransportError, Post, Route, messages, open_ahead, opening, send
 from rolekey.transport.messages import MAX_ANSWER
 from support.listener import ServerTLS
 from support.proxy import ScriptedProxy
@@ -526,9 +528,18 @@ def test_nothing_is_sent_ahead(tls):
         connection.close()
 
 
+def test_a_connection_begins_before_anything_slow_is_imported():
+    """What opens a connection ahead needs neither TLS nor an HTTP client to be imported for the first packet."""
+    program = "import sys, rolekey.transport; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert {"socket", "rolekey.transport.opening"} <= loaded
+    assert not {"ssl", "http.client", "email", "requests", "certifi", "cryptography"} & loaded
+
+
 def test_an_old_connection_is_opened_anew(tls, monkeypatch):
     """A connection on which nothing was said for long is not trusted to be still there."""
-    monkeypatch.setattr(direct, "MAX_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(opening, "MAX_IDLE_SECONDS", 0.0)
     with ScriptedService((answer(201),), tls=tls) as service:
         _, ask = ahead(service.url, ca_bundle=tls.ca)
         assert ask().status == 201

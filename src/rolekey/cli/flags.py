@@ -7,7 +7,6 @@ A command line may hold a PIN or passphrase, anywhere if a quote is missing: wha
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -18,13 +17,13 @@ from rolekey.configuration_file import is_identity_name
 from rolekey.errors import ConfigurationError
 from rolekey.options import DEFAULT_SESSION_DURATION
 from rolekey.pkcs11_uri import redact_pin_value
+from rolekey.value import Value
 
 _EXPLICIT = "rolekey.explicit-booleans"
 _LEADING = "rolekey.leading-words"
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Value):
     """One option.
 
     Args:

@@ -27,6 +27,7 @@ from rolekey.errors import ConfigurationError, RolekeyError
 from rolekey.fetcher import Fetcher, Unlocked
 from rolekey.http_server import Limits, Listener, ResponderServer
 from rolekey.provider import Provider, ProviderMetrics
+from rolekey.secret import guard_memory
 from rolekey.vend.container import ContainerCredentials
 from rolekey.vend.exports import container_exports, metadata_exports
 from rolekey.vend.health import Health
@@ -67,7 +68,7 @@ def serve(names: Sequence[str], **values: Any) -> None:
     settings = settings_from(values, names)
     options = serve_options_from(values)
     options.check()
-    _guard_memory()
+    guard_memory()
     unlocked = Unlocked()
     served = [ServedRole(one, name, unlocked) for one, name in zip(settings, names or (UNNAMED,), strict=True)]
     try:
@@ -190,16 +191,3 @@ def _announce(sockets: Sockets, served: Sequence[ServedRole], token_file: Path, 
             lines += container_exports(sockets.url, role.name, token_file)
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
-
-
-def _guard_memory() -> None:
-    """No core file and no debugger of another process of this user: credentials are in the memory."""
-    if os.name != "posix":
-        return
-    import resource  # noqa: PLC0415 - POSIX only
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415 - for this alone
-
-        ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE

@@ -4,13 +4,13 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from rolekey.cached_answer import cache_directory
 from rolekey.errors import ConfigurationError, ListenError
 from rolekey.http_protocol.addresses import bind, bind_loopback, is_loopback, set_hop_limit, url_of
 from rolekey.http_server import tls_context
+from rolekey.value import Value
 from rolekey.vend.token_file import make_token_file
 
 DEFAULT_PORT = 9911
@@ -21,8 +21,7 @@ _NOT_TO_LISTEN = ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")  # noqa: S10
 _FIRST_SYSTEMD_SOCKET = 3
 
 
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
+class ServeOptions(Value):
     """What concerns the endpoints on the command line.
 
     Args:
@@ -88,8 +87,7 @@ class ServeOptions:
         return tls_context(self.tls_certificate, self.tls_key) if self.tls_certificate else None
 
 
-@dataclass(frozen=True, slots=True)
-class Sockets:
+class Sockets(Value):
     """Listening sockets.
 
     Args:

@@ -72,12 +72,8 @@ class GuardedProtocol(LimitedConnection, HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, within the limits."""
-        if self._phase == REFUSED or self.transport.is_closing():
-            self._throw_away(data)
+        if not self._takes(data):
             return
-        if self._phase == IDLE:
-            self._enter(HEADER, self._limits.header_seconds)
-        self._received += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:

@@ -64,6 +64,16 @@ class LimitedConnection:
         self._received = 0
         self._body_bytes = 0
 
+    def _takes(self, data: bytes) -> bool:
+        """Whether what has come is to be parsed: it is counted then, and thrown away otherwise."""
+        if self._phase == REFUSED or self.transport.is_closing():
+            self._throw_away(data)
+            return False
+        if self._phase == IDLE:
+            self._enter(HEADER, self._limits.header_seconds)
+        self._received += len(data)
+        return True
+
     def _throw_away(self, data: bytes) -> None:
         """A refused client may finish its sentence, so that it listens; it may not go on for ever."""
         self._received += len(data)

@@ -77,12 +77,8 @@ class ResponderConnection(LimitedConnection, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer what is whole of what has come, within the limits."""
-        if self._phase == REFUSED or self.transport.is_closing():
-            self._throw_away(data)
+        if not self._takes(data):
             return
-        if self._phase == IDLE:
-            self._enter(HEADER, self._limits.header_seconds)
-        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

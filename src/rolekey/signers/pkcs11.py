@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
@@ -13,6 +12,7 @@ from rolekey.errors import DeadlineError, PinError, SignerError, UnsupportedKeyE
 from rolekey.signers.base import HashName, PublicKey
 from rolekey.tokens.failures import is_passing
 from rolekey.tokens.keys import OpenKey
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,7 @@ def _der(signature: bytes, field_size: int | None) -> bytes:
     return encode_dss_signature(int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big"))
 
 
-@dataclass(frozen=True, slots=True)
-class Mechanism:
+class Mechanism(Value):
     """One way to sign.
 
     Args:

@@ -3,7 +3,6 @@
 A password is never sent: it keys the HMAC of a session, which a secret salts that only the TPM can decrypt.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from tpm2_pytss import ESYS_TR, TPM2_ALG, TPM2_SE, TPM2B_PUBLIC, TPML_PCR_SELECTION, TPMT_SYM_DEF
@@ -14,6 +13,7 @@ from rolekey.signers.tpm_key import TPMKey
 from rolekey.signers.tpm_policy import POLICY_COMMAND_CODE, PolicyStep
 from rolekey.signers.tpm_public import PublicArea
 from rolekey.signers.tpm_return_codes import VALUE
+from rolekey.value import Value
 
 _SIGN = 0x15D
 # TCG EK Credential Profile, templates H-2 and H-1, TPMT_PUBLIC of a storage key: type, SHA-256, the attributes
@@ -24,8 +24,7 @@ RSA_STORAGE_KEY = bytes.fromhex("0001 000b 00030472 0000 0006 0080 0043 0010 080
 _EMPTY_POINT = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Trials:
+class Trials(Value):
     """The passwords that go with a signature.
 
     Args:
@@ -37,8 +36,7 @@ class Trials:
     parent: Trial | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Authorization:
+class Authorization(Value):
     """What goes with each command that uses one object.
 
     Args:

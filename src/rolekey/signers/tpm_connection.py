@@ -22,6 +22,7 @@ from rolekey.pin_guard import Verdict
 from rolekey.secret import Secret
 from rolekey.signers.tpm_return_codes import AUTH_FAIL, BAD_AUTH, FAILURES, LOCKOUT, TRY_AGAIN, name_of, plain
 from rolekey.signers.tpm_tcti import TPMAddress
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,7 @@ class Trial:
     verdict: Verdict = "unasked"
 
 
-@dataclass(frozen=True, slots=True)
-class Lockout:
+class Lockout(Value):
     """What the TPM says of wrong passwords.
 
     Args:

@@ -1,15 +1,14 @@
 """A key that a TPM has, or can load, before anything is asked of the TPM."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from rolekey.signers.tpm_policy import PolicyStep, policy_of
 from rolekey.signers.tpm_public import PublicArea
 from rolekey.tss2_key import TSS2Key
+from rolekey.value import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TPMKey:
+class TPMKey(Value, kw_only=True):
     """A key.
 
     Args:

@@ -7,11 +7,11 @@ to the policy's digest. PolicyAuthValue, PolicyPassword, PolicyPCR and PolicyCom
 import hashlib
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from rolekey.errors import UnsupportedKeyError
 from rolekey.signers.tpm_public import HASHES, USER_WITH_AUTH, PublicArea
 from rolekey.tss2_key import PolicyCommand, TSS2Key
+from rolekey.value import Value
 
 POLICY_PCR, POLICY_AUTH_VALUE, POLICY_PASSWORD, POLICY_COMMAND_CODE = 0x17F, 0x16B, 0x18C, 0x16C
 _SIGN = 0x15D
@@ -35,8 +35,7 @@ _NAMES = {
 _MAX_STEPS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyStep:
+class PolicyStep(Value):
     """One command to execute.
 
     Args:

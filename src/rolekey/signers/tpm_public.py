@@ -4,7 +4,6 @@ It says of what type a key is, what the TPM lets it do, and what it is called (i
 """
 
 import hashlib
-from dataclasses import dataclass
 from typing import Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from rolekey.errors import UnsupportedKeyError
 from rolekey.signers.base import HashName, PublicKey
+from rolekey.value import Value
 
 # TPM_ALG_ID
 RSA, ECC, NULL = 0x0001, 0x0023, 0x0010
@@ -36,8 +36,7 @@ _DEFAULT_EXPONENT = 65537
 _USABLE = "use an RSA key, or an EC key on P-256, P-384 or P-521"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublicArea:
+class PublicArea(Value, kw_only=True):
     """What a TPM key says of itself.
 
     Args:

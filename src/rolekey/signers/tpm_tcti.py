@@ -6,21 +6,20 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tpm2_pytss import TSS2_RC, PyTCTI, TCTILdr, TSS2_Exception
 
 from rolekey.errors import ConfigurationError, SignerError, TokenNotFoundError, TokenStateError
+from rolekey.value import Value
 
 MANAGED_DEVICE, RAW_DEVICE = Path("/dev/tpmrm0"), Path("/dev/tpm0")
 _HEADER_SIZE, _MAX_RESPONSE = 10, 4096
 _FORMS = "such as device:/dev/tpmrm0, tabrmd, or swtpm:host=127.0.0.1,port=2321"
 
 
-@dataclass(frozen=True, slots=True)
-class TPMAddress:
+class TPMAddress(Value):
     """Where a TPM is.
 
     Args:

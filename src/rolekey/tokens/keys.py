@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from pkcs11 import exceptions as codes
@@ -13,6 +12,7 @@ from rolekey.tokens.context_signature import ContextSignature
 from rolekey.tokens.modules import Module
 from rolekey.tokens.objects import TokenPrivateKey
 from rolekey.tokens.token import Token, TokenSession
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,7 @@ class ContextLogin(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class OpenKey:
+class OpenKey(Value):
     """A private key in an open session.
 
     Args:

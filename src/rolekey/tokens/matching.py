@@ -5,7 +5,6 @@ Certificate and key find each other by public key first, by CKA_ID next, by CKA_
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -23,14 +22,14 @@ from rolekey.tokens.holders import card_holder
 from rolekey.tokens.modules import Module
 from rolekey.tokens.objects import TokenCertificate, TokenPrivateKey, TokenPublicKey
 from rolekey.tokens.token import Token, TokenSession
+from rolekey.value import Value
 
 MAX_LISTED = 8
 # How long a program that holds the card is waited for: gpg lets go a few seconds after its last use.
 HOLDER_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class TokenContents:
+class TokenContents(Value):
     """What a token shows: public objects without a login, all of them with one.
 
     Args:
@@ -56,8 +55,7 @@ class TokenContents:
         return twins.pop() if len(twins) == 1 else None
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateMatch:
+class CertificateMatch(Value):
     """A certificate found in a token.
 
     Args:

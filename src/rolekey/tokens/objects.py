@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
 import pkcs11
@@ -18,6 +17,7 @@ from rolekey.certificates import Certificate, load_certificate
 from rolekey.errors import UnsupportedKeyError
 from rolekey.secret import Secret
 from rolekey.tokens.failures import code_name, translated
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,7 @@ _FIELD_SIZES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenObject:
+class TokenObject(Value, kw_only=True):
     """What every object has.
 
     Args:
@@ -49,8 +48,7 @@ class TokenObject:
         return label in (None, self.label) and object_id in (None, self.object_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenCertificate(TokenObject):
+class TokenCertificate(TokenObject, kw_only=True):
     """An X.509 certificate in a token."""
 
     object_class: ClassVar[ObjectClass] = ObjectClass.CERTIFICATE
@@ -65,8 +63,7 @@ class TokenCertificate(TokenObject):
         return cls(**_name(handle), certificate=load_certificate(value))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenPublicKey(TokenObject):
+class TokenPublicKey(TokenObject, kw_only=True):
     """An RSA or EC public key in a token."""
 
     object_class: ClassVar[ObjectClass] = ObjectClass.PUBLIC_KEY
@@ -81,8 +78,7 @@ class TokenPublicKey(TokenObject):
         return cls(**_name(handle), public_key=public_key)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenPrivateKey(TokenObject):
+class TokenPrivateKey(TokenObject, kw_only=True):
     """A private key in a token, as an open and logged-in session sees it.
 
     Args:

@@ -5,7 +5,6 @@ C_Login says of the PIN.
 import ctypes
 import logging
 import os
-from dataclasses import dataclass
 
 import pkcs11
 from pkcs11 import exceptions as codes
@@ -13,6 +12,7 @@ from pkcs11 import exceptions as codes
 from rolekey.errors import PinIncorrectError, PinLockedError, SignerError
 from rolekey.pin_guard import Verdict
 from rolekey.tokens.token import Token
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,7 @@ class _TokenInfo(ctypes.Structure):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PinLimits:
+class PinLimits(Value):
     """How long a PIN may be.
 
     Args:

@@ -1,12 +1,13 @@
 """One HTTPS exchange: a POST that follows no redirect, reads no ~/.netrc, and ends at the deadline.
 
-Straight to the service it goes over http.client (direct.py), which a command that ends at once can afford to import;
-through a proxy over requests (proxied.py), which knows all that proxies want.
+Straight to the service it goes over http.client (direct.py), which a command that ends at once can afford to import,
+by a connection that may have been opened before (opening.py); through a proxy over requests (proxied.py), which knows
+all that proxies want.
 """
 
 from rolekey.deadline import Deadline
-from rolekey.transport.direct import Opening, send_directly
 from rolekey.transport.messages import Answer, PermanentTransportError, Post, Route
+from rolekey.transport.opening import Opening
 
 __all__ = ["Answer", "Opening", "PermanentTransportError", "Post", "Route", "open_ahead", "send"]
 
@@ -40,8 +41,11 @@ def send(request: Post, route: Route, deadline: Deadline, opening: Opening | Non
         MalformedResponseError: an answer of more than 1 MiB.
         DeadlineError: the time was over first.
     """
+    # Each is slow to import; the connection is being opened meanwhile.
     if route.proxy is None:
+        from rolekey.transport.direct import send_directly  # noqa: PLC0415
+
         return send_directly(request, route, deadline, opening)
-    from rolekey.transport.proxied import send_through_proxy  # noqa: PLC0415 - slow, and rarely needed
+    from rolekey.transport.proxied import send_through_proxy  # noqa: PLC0415
 
     return send_through_proxy(request, route, route.proxy, deadline)

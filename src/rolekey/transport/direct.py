@@ -1,21 +1,15 @@
-"""An exchange straight with the service, over http.client: what a command that ends at once can afford to import.
-
-A connection can be opened while there is nothing to send yet: the handshakes then take place while the token signs.
-"""
+"""An exchange straight with the service, over http.client: what a command that ends at once can afford to import."""
 
 import http.client
-import socket
 import ssl
-import time
 from urllib.parse import urlsplit
 
-from rolekey.deadline import Deadline, Started
+from rolekey.deadline import Deadline
 from rolekey.errors import RolekeyError
 from rolekey.transport import messages
 from rolekey.transport.messages import Answer, Post, Route, no_answer, no_tls, too_large
+from rolekey.transport.opening import Opening, connect
 
-# A server closes a connection on which nothing is said; before that it is opened anew.
-MAX_IDLE_SECONDS = 10.0
 _CHUNK = 16384
 _CAUSES: dict[type[Exception], str] = {
     http.client.RemoteDisconnected: "the connection was closed without an answer",
@@ -29,41 +23,6 @@ class _Unusable(Exception):  # noqa: N818 - it never leaves this module
     """An answer that is HTTP and cannot be read; its text says why."""
 
 
-class Opening:
-    """A connection that is being opened in a thread of its own, for the one request that will be sent over it.
-
-    Args:
-        url: the service's.
-        route: TLS.
-        deadline: for opening it.
-    """
-
-    def __init__(self, url: str, route: Route, deadline: Deadline) -> None:
-        self._since = time.monotonic()
-        self._started: Started[http.client.HTTPConnection] | None = deadline.start(
-            "the connection", lambda: _connect(url, route, deadline)
-        )
-
-    def take(self, host: str) -> http.client.HTTPConnection | None:
-        """The connection, once; None where it was taken, or was opened too long ago.
-
-        Args:
-            host: for the error's text.
-
-        Raises:
-            OSError, UnicodeError: it could not be opened.
-            DeadlineError: not in time.
-        """
-        started, self._started = self._started, None
-        if started is None:
-            return None
-        connection = started.result(f"the connection to {host}")
-        if time.monotonic() - self._since < MAX_IDLE_SECONDS:
-            return connection
-        connection.close()
-        return None
-
-
 def send_directly(request: Post, route: Route, deadline: Deadline, opening: Opening | None = None) -> Answer:
     """Send one POST and read the whole answer, as transport.send() says.
 
@@ -74,9 +33,11 @@ def send_directly(request: Post, route: Route, deadline: Deadline, opening: Open
         opening: a connection to take, if it is still good.
     """
     host = request.headers["Host"]
+    what = f"the answer of {host}"
 
     def exchange() -> Answer:
-        connection = opened or _connect(request.url, route, deadline)
+        connection = http.client.HTTPConnection("")
+        connection.sock = opened or connect(request.url, route, deadline, what)
         try:
             return _exchange(connection, request, deadline)
         finally:
@@ -84,11 +45,11 @@ def send_directly(request: Post, route: Route, deadline: Deadline, opening: Open
 
     try:
         opened = opening.take(host) if opening else None
-        return deadline.run(f"the answer of {host}", exchange)
+        return deadline.run(what, exchange)
     except (OSError, http.client.HTTPException, UnicodeError, _Unusable) as error:
         failure, cause = _failure(error, host)
         if isinstance(error, TimeoutError) and deadline.remaining() <= 0:  # the socket noticed it before we did
-            failure, cause = deadline.over(f"the answer of {host}"), None
+            failure, cause = deadline.over(what), None
     # Not in the handler: what http.client raises quotes the answer. Only the system's own error is a cause.
     raise failure from cause
 
@@ -105,45 +66,6 @@ def _failure(error: Exception, host: str) -> tuple[RolekeyError, OSError | None]
         text = f"no connection within {messages.CONNECT_TIMEOUT:g} s"
     cause = error if isinstance(error, OSError) and text is None else None
     return no_answer(host, text or str(getattr(error, "strerror", "") or type(error).__name__)), cause
-
-
-def _connect(url: str, route: Route, deadline: Deadline) -> http.client.HTTPConnection:
-    """Open a connection, TLS included."""
-    parts = urlsplit(url)
-    # As bytes: for a text Python loads the tables of international names, which are no part of a signed Host header.
-    name = (parts.hostname or "").encode("ascii")
-    if any(not 0 < len(label) < 64 for label in name.split(b".")) and b":" not in name:
-        raise UnicodeError
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    connection = http.client.HTTPConnection("", port)
-    context = _context(route) if parts.scheme == "https" else None
-    # The deadline ends the wait; a socket that noticed it first would make another error of it.
-    seconds = min(deadline.remaining() + 1.0, messages.CONNECT_TIMEOUT)
-    opened = socket.create_connection((name, port), seconds)  # type: ignore[arg-type]  # typeshed knows no bytes here
-    try:
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sock = context.wrap_socket(opened, server_hostname=name) if context else opened
-    except BaseException:
-        opened.close()
-        raise
-    return connection
-
-
-def _context(route: Route) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["http/1.1"])
-    if not route.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif route.ca_bundle is None:
-        import certifi  # noqa: PLC0415 - slow, and not needed where the user names the CAs
-
-        context.load_verify_locations(certifi.where())
-    elif route.ca_bundle.is_dir():
-        context.load_verify_locations(capath=route.ca_bundle)
-    else:
-        context.load_verify_locations(route.ca_bundle)
-    return context
 
 
 def _exchange(connection: http.client.HTTPConnection, request: Post, deadline: Deadline) -> Answer:

@@ -1,20 +1,20 @@
 """What goes to the service and what comes back, whichever way it takes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Self
 
 from rolekey.config import Settings
 from rolekey.errors import MalformedResponseError, TransportError
 from rolekey.secret import Secret
+from rolekey.value import Value
 
 MAX_ANSWER = 1 << 20
 CONNECT_TIMEOUT = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(Value):
     """A request.
 
     Args:
@@ -28,8 +28,7 @@ class Post:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Value):
     """An HTTP answer.
 
     Args:
@@ -46,8 +45,7 @@ class Answer:
         return f"Answer(status={self.status}, body of {len(self.body)} bytes)"
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Value):
     """How an exchange travels.
 
     Args:

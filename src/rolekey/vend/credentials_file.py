@@ -4,17 +4,16 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 from rolekey.credentials import Credentials
 from rolekey.errors import ConfigurationError, CredentialsFileError
+from rolekey.value import Value
 from rolekey.vend.credentials_text import DEFAULTS_SECTION, KEYS, edited, has_key, is_config_section
 from rolekey.vend.text_file import UNCHANGED, TextFile
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """A profile of a credentials file.
 
     Args:

@@ -7,9 +7,10 @@ Nothing is rendered anew: a line that is not one of the keys in the profile's se
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from io import StringIO
 from typing import Literal
+
+from rolekey.value import Value
 
 KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 # Its keys are every other profile's, too.
@@ -18,8 +19,7 @@ _HEADER = re.compile(r"\[(.+)\]")
 _DELIMITER = re.compile("[=:]")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Value):
     """One line.
 
     Args:

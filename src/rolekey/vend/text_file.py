@@ -10,12 +10,12 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from rolekey.deadline import Deadline
 from rolekey.errors import CredentialsFileError, DeadlineError
 from rolekey.private_files import take_lock
+from rolekey.value import Value
 
 MAX_SIZE = 1 << 24
 LOCK_SECONDS = 10.0
@@ -36,8 +36,7 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Value):
     """A file that was read, and how it was then."""
 
     text: str

@@ -11,7 +11,7 @@ from support.pkcs11_spy import PKCS11Spy
 from support.rigs import MINIMUM_TESTS, RIGS, RigRule, find_spy
 from support.softhsm import ProvisionedToken
 
-pytest_plugins = ["support.rig_fixtures"]
+pytest_plugins = ["support.leftovers", "support.rig_fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,7 +14,14 @@ from rolekey.certificates import utc_now
 from rolekey.config import Settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
-from rolekey.errors import CreateSessionError, MalformedResponseError, ServiceError, TransportError, printable
+from rolekey.errors import (
+    CreateSessionError,
+    DeadlineError,
+    MalformedResponseError,
+    ServiceError,
+    TransportError,
+    printable,
+)
 from rolekey.identity import SigningIdentity
 from rolekey.transport import Answer, Opening, PermanentTransportError, Post, Route, send
 
@@ -86,13 +93,17 @@ def request_credentials(
     """
     signed_at = clock()
     request = _sign(settings, identity, signed_at)
+    failure: ServiceError | None = None
     for attempt in range(1, ATTEMPTS + 1):
         pause = random.uniform(0, 2**attempt)  # noqa: S311 - spreads retries, protects nothing
-        failure: ServiceError
         try:
             answer = send(request, Route.of(settings), deadline, opening)
         except PermanentTransportError:
             raise
+        except DeadlineError as error:
+            if failure is None:
+                raise
+            raise failure from error  # it says more than a deadline that cut a retry off
         except TransportError as error:
             log.debug("attempt %d: %s", attempt, error.message)
             failure = error

@@ -46,12 +46,13 @@ def take_lock(path: Path, deadline: Deadline, others: str) -> int:
         os.close(descriptor)  # somebody removed the file meanwhile: a lock on it keeps nobody out
 
 
-def read_private_file(path: Path, maximum: int) -> bytes | None:
+def read_private_file(path: Path, maximum: int, *, guarded: bool = False) -> bytes | None:
     """The first bytes of a file.
 
     Args:
         path: the file.
         maximum: how many bytes at most.
+        guarded: its directory keeps others away; whose it is, and its mode, do not matter then.
 
     Returns:
         The bytes, or None where there is no such file.
@@ -64,7 +65,8 @@ def read_private_file(path: Path, maximum: int) -> bytes | None:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, f"{path} is no regular file")
-        check_ours(path, status)
+        if not guarded:
+            check_ours(path, status)
         return file.read(maximum)
 
 

@@ -4,9 +4,7 @@ Nothing answers at the endpoint: a run that was logged in and has signed ends wi
 """
 
 import os
-import subprocess
-import sys
-import time
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +25,9 @@ from support.pkcs11_shim import (
     PROTECTED_AUTHENTICATION_PATH,
     USER_PIN_FINAL_TRY,
 )
-from support.process import rolekey
+from support.process import at_its_deadline, finish, rolekey, start
 from support.softhsm import ProvisionedToken
+from support.watching import wait_until
 
 pytestmark = pytest.mark.rig("softhsm", "shim")
 ARNS = {
@@ -202,7 +201,13 @@ def test_signature_that_fails(function, code, shimmed, run):
 def test_finger_that_never_comes(shimmed, run):
     """A token that waits for a touch until the time is over has accepted the PIN, which the next run sends again."""
     shimmed.rule("C_Sign", hang=True)
-    run("--timeout", "3").failed(6, "the signature of token")
+
+    def attempt(seconds):
+        rolekey("pin", "forget", "--all")  # of an attempt whose time was over during the login
+        shimmed.forget_calls()
+        return run("--timeout", seconds)
+
+    at_its_deadline(attempt, lambda: "C_Sign" in shimmed.sequence).failed(6, "the signature of token")
     assert shimmed.logins == {CKU_USER: 1, CKU_CONTEXT_SPECIFIC: 1}
     assert rolekey("pin", "list").stdout == ""
     shimmed.clear()
@@ -213,15 +218,11 @@ def test_finger_that_never_comes(shimmed, run):
 def test_killed_before_the_answer(function, shimmed, run, words):
     """From before C_SignInit until the token has answered the login the source is noted: the try may be spent."""
     shimmed.rule(function, hang=True, only=CKU_CONTEXT_SPECIFIC if function == "C_Login" else None)
-    command = [sys.executable, "-m", "rolekey", *words()]
-    environment = os.environ | shimmed.environment
-    with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True) as process:
-        end = time.monotonic() + 60
-        while shimmed.sequence[-1:] != [function] or "C_SignInit" not in shimmed.sequence:
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        assert rolekey("pin", "list").stdout.count("  trying  ") == 1
-        process.kill()
+    process = start(*words(), environment=shimmed.environment)
+    wait_until(lambda: shimmed.sequence[-1:] == [function] and "C_SignInit" in shimmed.sequence)
+    assert rolekey("pin", "list").stdout.count("  trying  ") == 1
+    process.kill()
+    assert finish(process).code == -signal.SIGKILL
     shimmed.clear()
     run().failed(4, "may have been refused (the answer is not known)")
     assert shimmed.logins[CKU_CONTEXT_SPECIFIC] == (1 if function == "C_Login" else 0)

@@ -15,7 +15,7 @@ import pytest
 from rolekey import errors
 from rolekey.cli.main import EXIT_CODES, exit_code
 from support.pkcs11_shim import CKU_CONTEXT_SPECIFIC
-from support.process import rolekey
+from support.process import GENEROUS, rolekey, running_program
 
 pytestmark = pytest.mark.rig("softhsm", "shim")
 TESTS = Path(__file__).parents[1]
@@ -94,7 +94,7 @@ def inject(provisioned_token, pkcs11_shim, tmp_path_factory):
     environment = {**os.environ, **shimmed.environment, **provisioned_token.environment}
     environment |= {"PYTHONPATH": str(TESTS), "XDG_STATE_HOME": str(directory / "state")}
     words = [sys.executable, "-m", "support.injection", *map(str, (shimmed.module, shimmed.wrapped, shimmed.directory))]
-    with subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with running_program(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
 
         def inject(function, code, detail=None, label="p-256"):
             child.stdin.write(json.dumps([function, code, detail, provisioned_token.uri(label)]) + "\n")
@@ -103,6 +103,7 @@ def inject(provisioned_token, pkcs11_shim, tmp_path_factory):
 
         yield inject
         child.stdin.close()
+        child.wait(60)
 
 
 @pytest.mark.parametrize("function", EXPECTED)
@@ -155,16 +156,15 @@ def test_the_table_speaks_of_real_classes():
     assert len(CODES) == 95
 
 
-def run(provisioned_token, shimmed, tmp_path, *more):
+def run(provisioned_token, shimmed, tmp_path, *more, seconds=GENEROUS):
     return rolekey(
         "credential-process",
         *("--trust-anchor-arn", "arn:aws:rolesanywhere:us-east-1:000000000000:trust-anchor/a"),
         *("--profile-arn", "arn:aws:rolesanywhere:us-east-1:000000000000:profile/p"),
         *("--role-arn", "arn:aws:iam::000000000000:role/r"),
-        *("--endpoint", "http://127.0.0.1:1", "--timeout", "1.5", "--pkcs11-lib", str(shimmed.module)),
+        *("--endpoint", "http://127.0.0.1:1", "--timeout", seconds, "--pkcs11-lib", str(shimmed.module)),
         *("--private-key", provisioned_token.uri("p-256"), *more),
         environment={**shimmed.environment, "XDG_STATE_HOME": str(tmp_path / "state")},
-        timeout=30,
     )
 
 
@@ -173,7 +173,7 @@ def test_a_hang(provisioned_token, pkcs11_shim, tmp_path, function):
     """A function that never returns ends the run at --timeout with DeadlineError, and the process with it."""
     shimmed = pkcs11_shim.over(provisioned_token.module, tmp_path / "shim")
     shimmed.rule(function, hang=True)
-    run(provisioned_token, shimmed, tmp_path).failed(6, "timed out after 1.5 s waiting for")
+    run(provisioned_token, shimmed, tmp_path, seconds="1.5").failed(6, "timed out after 1.5 s waiting for")
     assert shimmed.calls["C_Login"] <= 1
 
 

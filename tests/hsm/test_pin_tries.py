@@ -7,9 +7,9 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
-import time
 from contextlib import closing, contextmanager
 
 import pytest
@@ -34,7 +34,8 @@ from support.pkcs11_shim import (
     USER_PIN_TO_BE_CHANGED,
 )
 from support.pkcs11_spy import PKCS11Calls
-from support.process import Outcome, finish, rolekey, start
+from support.process import Outcome, at_its_deadline, finish, patient, rolekey, running_program, start
+from support.watching import wait_until
 
 pytestmark = pytest.mark.rig("softhsm")
 WRONG = "hunter2-canary"
@@ -173,7 +174,7 @@ def test_descriptor(spied, provisioned_token, pin_file):
         with pin_file.open() as file:
             words = spied.arguments("--pin-source", f"fd:{file.fileno()}")
             done = subprocess.run(
-                [sys.executable, "-m", "rolekey", *words],
+                [sys.executable, "-m", "rolekey", *patient(words)],
                 env={**os.environ, **spied.environment()},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -321,16 +322,10 @@ def test_killed_while_the_token_looks_at_the_pin(shimmed, right, provisioned_tok
     """After a kill in C_Login the try may have been counted: the source is not sent again until it changed."""
     shimmed.rule("C_Login", hang=True)
     words = command(provisioned_token, "--pkcs11-lib", str(shimmed.module), *right)
-    with subprocess.Popen(
-        [sys.executable, "-m", "rolekey", *words],
-        env={**os.environ, **shimmed.environment},
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        end = time.monotonic() + 60
-        while not shimmed.logins and time.monotonic() < end:
-            time.sleep(0.02)
-        process.kill()
+    process = start(*words, environment=shimmed.environment)
+    wait_until(lambda: shimmed.logins)
+    process.kill()
+    assert finish(process).code == -signal.SIGKILL
     shimmed.clear()
     assert rolekey("pin", "list").stdout.count("  trying  ") == 1
     run(*right).failed(4, "may have been refused (the answer is not known)")
@@ -342,8 +337,9 @@ def test_killed_while_the_token_looks_at_the_pin(shimmed, right, provisioned_tok
 def test_login_that_hangs(shimmed, run, right):
     """A login that hangs ends with the deadline, and is not tried again."""
     shimmed.rule("C_Login", hang=True)
-    run(*right, "--timeout", "2").failed(6, "the login of token")
-    run(*right, "--timeout", "20").failed(4, "may have been refused")
+    outcome = at_its_deadline(lambda seconds: run(*right, "--timeout", seconds), lambda: shimmed.logins)
+    outcome.failed(6, "the login of token")
+    run(*right).failed(4, "may have been refused")
     assert shimmed.logins == {CKU_USER: 1}
 
 
@@ -430,20 +426,17 @@ sys.exit(subprocess.run(sys.argv[2:]).returncode)
 def terminal(words, environment):
     """Runs rolekey on a terminal of its own; gives the process and the terminal's other end."""
     mine, other = os.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", LEADER, os.ttyname(other), sys.executable, "-m", "rolekey", *words],
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
     try:
-        with process:
+        with running_program(
+            [sys.executable, "-c", LEADER, os.ttyname(other), sys.executable, "-m", "rolekey", *words],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        ) as process:
             yield process, mine
     finally:
-        process.kill()
         os.close(mine)
         os.close(other)
 

@@ -32,7 +32,7 @@ def trace(words, shimmed, provisioned_token):
 
     def trace(*more, label="p-256"):
         uri = provisioned_token.uri(label)
-        return rolekey(*words, uri, "--debug", *more, environment=shimmed.environment).stderr
+        return rolekey(*words, uri, "--debug", *more, environment=shimmed.environment, is_patient=False).stderr
 
     return trace
 
@@ -73,7 +73,7 @@ def test_time_that_was_given(seconds, trace, shimmed):
 def test_token_that_hangs(words, shimmed, provisioned_token):
     """A token that wants nobody and hangs ends the command after 4.5 s; nobody is told to wait longer."""
     shimmed.rule("C_Sign", hang=True, only=1)
-    outcome = rolekey(*words, provisioned_token.uri("p-256"), environment=shimmed.environment)
+    outcome = rolekey(*words, provisioned_token.uri("p-256"), environment=shimmed.environment, is_patient=False)
     outcome.failed(6, "timed out after 4.5 s waiting for the signature of token rolekey-softhsm")
 
 
@@ -81,6 +81,7 @@ def test_finger_that_comes_late(words, shimmed, provisioned_token):
     """A card that is touched after five seconds gives credentials, to who asked it and to who waited for that."""
     shimmed.rule("C_GetSlotInfo", set_flags=REMOVABLE_DEVICE)
     shimmed.rule("C_Sign", sleep_ms=6000, only=1)
-    processes = [start(*words, provisioned_token.uri("p-256"), environment=shimmed.environment) for _ in range(3)]
+    words = [*words, provisioned_token.uri("p-256")]
+    processes = [start(*words, environment=shimmed.environment, is_patient=False) for _ in range(3)]
     outcomes = [finish(process) for process in processes]
     assert len({outcome.credentials["AccessKeyId"] for outcome in outcomes}) == 1

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,8 @@ from rolekey.worker import Worker
 from support.null_parameters import with_null_parameters
 from support.pkcs11_shim import CKU_CONTEXT_SPECIFIC, CKU_USER, LOGIN_REQUIRED
 from support.pki import make_root
-from support.process import rolekey
+from support.process import GENEROUS, at_its_deadline, rolekey, running_program
+from support.watching import is_alive, wait_until
 
 pytestmark = pytest.mark.rig("softhsm")
 ARNS = {
@@ -175,14 +175,6 @@ def test_a_child_that_was_killed(worker, settings, provisioned_token):
         check_signature(again)
 
 
-def is_alive(pid):
-    """Whether a process runs; one that nobody has waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def test_the_child_ends_with_its_parent(provisioned_token):
     """A parent that is killed leaves no child behind."""
     uri = provisioned_token.uri("p-256")
@@ -199,15 +191,11 @@ def test_the_child_ends_with_its_parent(provisioned_token):
         "print(worker._process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+    with running_program([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
         child = int(parent.stdout.readline())
         assert is_alive(child)
         parent.kill()
-    for _ in range(100):
-        if not is_alive(child):
-            break
-        time.sleep(0.1)
-    assert not is_alive(child)
+    wait_until(lambda: not is_alive(child))
 
 
 def _sign_in_forked_child(worker, settings):
@@ -361,8 +349,16 @@ def test_pin_whose_answer_is_not_known(worker, settings, shimmed, source, provis
     shimmed.rule("C_Login", only=login, **fault)
     uri = provisioned_token.uri("always-auth", with_pin=False)
     chosen = settings(uri, pin_source=source(provisioned_token.user_pin), pkcs11_lib=str(shimmed.module))
-    with pytest.raises(error):
-        worker.open_identity(chosen, Deadline(3)).sign("message")
+
+    def attempt(seconds):
+        shimmed.forget_calls()
+        with pytest.raises(error):
+            worker.open_identity(chosen, Deadline(float(seconds))).sign("message")
+
+    if error is DeadlineError:
+        at_its_deadline(attempt, lambda: shimmed.logins[login])
+    else:
+        attempt(GENEROUS)
     shimmed.clear()
     assert rolekey("pin", "forget", "--all").stdout == "forgotten: 1\n"
     with pytest.raises(PinRequiredError, match="may have been refused"):
@@ -403,7 +399,9 @@ def test_a_module_that_fails_hard(settings, provisioned_token, pkcs11_shim, tmp_
     chosen = settings(provisioned_token.uri("p-256"), pkcs11_lib=str(shimmed.module))
     worker = Worker(NoInteraction())
     try:
-        identity = worker.open_identity(chosen, Deadline(3))
+        deadline = Deadline(30)
+        identity = worker.open_identity(chosen, deadline)
+        deadline._end -= 29 if error is DeadlineError else 0
         child = worker._process
         shimmed.rule("C_Sign", **fault)
         with pytest.raises(error, match=words):

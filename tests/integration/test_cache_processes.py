@@ -19,6 +19,7 @@ from support.namespaces import as_user, words_for
 from support.pki import make_root
 from support.process import finish, rolekey, start
 from support.service import HANG, ScriptedService, session_answer
+from support.watching import has_open, wait_until
 
 pytestmark = pytest.mark.rig("emulator")
 
@@ -586,25 +587,11 @@ def gate(root, tmp_path):
             opened.set()
 
 
-def wait_until(what) -> None:
-    """Wait for something that comes to pass, for a minute at most."""
-    end = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
-
-
-def has_open(process, suffix: str) -> bool:
-    """Whether a process has such a file open."""
-    links = Path(f"/proc/{process.pid}/fd").glob("*")
-    return any(str(link.readlink()).endswith(suffix) for link in links if link.is_symlink())
-
-
 def start_waiting(command, number: int) -> list[subprocess.Popen[str]]:
     """Processes that have come as far as the lock."""
     processes = [start(*command.words) for _ in range(number)]
     for process in processes:
-        wait_until(lambda process=process: has_open(process, ".lock"))
+        wait_until(lambda process=process: has_open(process.pid, ".lock"))
     return processes
 
 
@@ -647,7 +634,7 @@ def test_killed_while_it_asks(number, root, tmp_path, emulator):
         first = start(*words)
         wait_until(lambda: service.requests)
         second = start(*words)
-        wait_until(lambda: has_open(second, ".lock"))
+        wait_until(lambda: has_open(second.pid, ".lock"))
         first.send_signal(number)
         assert finish(first).stdout == ""
         outcome = finish(second)

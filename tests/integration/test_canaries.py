@@ -40,14 +40,16 @@ from rolekey.options import Options
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.transport import Answer, Route
-from support.canaries import CANARY, Recorder, canary, found_in, said_by, shown_by, traces_of_process
+from support.canaries import CANARY, Recorder, Traces, canary, found_in, said_by, shown_by, traces_of_process
 from support.listener import ServerTLS
 from support.pki import key_to_pem, make_root
+from support.process import GENEROUS, at_its_deadline
 from support.proxy import ScriptedProxy
-from support.serve_process import NAME, ask, wait_until
+from support.serve_process import NAME, ask
 from support.service import HANG, Script, ScriptedService, answer, session_answer, session_document
 from support.softhsm import TOKEN_LABEL, ProvisionedToken
 from support.tpm_keys import POLICY_AUTH_VALUE, UNDER_POLICY, TPMKeys, policy_field
+from support.watching import wait_until
 
 PIN = canary("pin")
 WRONG_PIN = canary("wrong-pin")
@@ -159,6 +161,11 @@ class Case:
         """Whether it comes so far: options, keys, PINs and certificates are judged before."""
         return self.code not in (2, 3, 4, 5)
 
+    @property
+    def hangs(self) -> bool:
+        """Whether it ends at its deadline."""
+        return "hangs" in (self.service.rpartition(" ")[2], self.proxy)
+
 
 # {braces} are filled in by `World.inputs`.
 TOKEN_KEY = {
@@ -202,7 +209,7 @@ CASES = [
         "pin-value, the service is down",
         6,
         "Connection refused",
-        options={"endpoint": "http://{closed}", "timeout": "1"},
+        options={"endpoint": "http://{closed}"},
     ),
     pin("pin-value, no such key", 3, "no private key|no .*key", uri="pkcs11:token={label};object=no?pin-value={pin}"),
     pin("pin-value, no such token", 3, "no token matches", uri="pkcs11:token=no?pin-value={pin}"),
@@ -396,8 +403,8 @@ CASES = [
         proxy="passes",
         environment={"AWS_CA_BUNDLE": "{other_ca}"},
     ),
-    Case("proxy: hangs", PLAIN_KEY | {"timeout": "1"}, 6, "timed out", proxy="hangs"),
-    Case("proxy: down", PLAIN_KEY | {"timeout": "1"}, 6, "the proxy for", proxy="is down"),
+    Case("proxy: hangs", PLAIN_KEY, 6, "timed out", proxy="hangs"),
+    Case("proxy: down", PLAIN_KEY, 6, "the proxy for", proxy="is down"),
     *(
         Case(f"proxy: {url}", PLAIN_KEY, 2, "proxy's URL", proxy=url)
         for url in (
@@ -436,10 +443,7 @@ CASES = [
     ),
     # Credentials in an answer
     Case("answer: good", PLAIN_KEY),
-    *(
-        Case(f"answer: {name}", PLAIN_KEY | {"timeout": "1.5"}, code, says, service=name)
-        for name, (_, code, says) in MALFORMED.items()
-    ),
+    *(Case(f"answer: {name}", PLAIN_KEY, code, says, service=name) for name, (_, code, says) in MALFORMED.items()),
 ]
 
 
@@ -465,32 +469,32 @@ class Scene:
     """One case, set up.
 
     Args:
-        options: of the command, complete.
+        options: of the command, but for --timeout.
         words: further words.
         environment: all variables.
+        was_asked: whether the service, or the proxy, has had a request.
         arrived: raises AssertionError unless the secret reached its destination.
     """
 
     options: Mapping[str, str]
     words: Sequence[str]
     environment: Mapping[str, str]
+    was_asked: Callable[[], bool]
     arrived: Callable[[], None]
 
-    @property
-    def command_line(self) -> list[str]:
-        """As words."""
+    def command_line(self, seconds: str) -> list[str]:
+        """As words; `seconds` are for --timeout."""
         pairs = ((f"--{name.replace('_', '-')}", value) for name, value in self.options.items())
-        return [*(word for pair in pairs for word in pair), *self.words]
+        return [*(word for pair in pairs for word in pair), "--timeout", seconds, *self.words]
 
-    @property
-    def as_options(self) -> Options:
-        """As a program has them."""
+    def as_options(self, seconds: str) -> Options:
+        """As a program has them; `seconds` are those of the timeout."""
         types: dict[str, Callable[[str], Any]] = {
-            "timeout": float,
             "pkcs8_password": Secret,
             "tpm_key_password": Secret,
         }
-        return Options(**{name: types.get(name, str)(value) for name, value in self.options.items()})
+        values = {name: types.get(name, str)(value) for name, value in self.options.items()}
+        return Options(**values, timeout=float(seconds))
 
 
 @pytest.fixture(scope="session")
@@ -633,6 +637,9 @@ def scene_of(case: Case, world: World) -> Iterator[Scene]:
             address, received = stack.enter_context(proxy_of(case.proxy, port))
             variables |= {"HTTPS_PROXY": address, "AWS_CA_BUNDLE": str(world.tls.ca)}
 
+        def was_asked() -> bool:
+            return bool(received() or (service is not None and service.requests))
+
         def arrived() -> None:
             assert all(request.header("Proxy-Authorization") == BASIC for request in received())
             assert received() or case.proxy not in PROXIES_THAT_LISTEN
@@ -643,6 +650,7 @@ def scene_of(case: Case, world: World) -> Iterator[Scene]:
             {name: value.format_map(fill) for name, value in (defaults | dict(case.options)).items()},
             [word.format_map(fill) for word in case.words],
             {name: value.format_map(fill) for name, value in (variables | dict(case.environment)).items()},
+            was_asked,
             arrived,
         )
 
@@ -702,8 +710,15 @@ def test_the_command_keeps_its_secrets(case, debug, world, tmp_path):
     for one.
     """
     with scene_of(case, world) as scene:
-        words = ["-m", "rolekey", "credential-process", *scene.command_line, *(["--debug"] if debug else [])]
-        traces = traces_of_process(tmp_path, words, scene.environment, case.typed)
+
+        def run(seconds: str) -> Traces:
+            words = ["-m", "rolekey", "credential-process", *scene.command_line(seconds)]
+            (tmp_path / seconds).mkdir()
+            return traces_of_process(
+                tmp_path / seconds, [*words, *(["--debug"] if debug else [])], scene.environment, case.typed
+            )
+
+        traces = at_its_deadline(run, scene.was_asked) if case.hangs else run(GENEROUS)
         stderr = traces.stderr.decode()
         assert traces.code == case.code, stderr
         assert re.search(case.says, stderr), stderr
@@ -802,7 +817,7 @@ def test_serve_keeps_its_secrets(case, debug, world, tmp_path):
     What it leaves is the token's file, and what belongs to the record of refused PINs.
     """
     with scene_of(case, world) as scene, ThreadPoolExecutor(1) as threads:
-        words = ["-c", NOTES_ITS_NUMBER, "serve", "--port=0", "--print-env", *scene.command_line]
+        words = ["-c", NOTES_ITS_NUMBER, "serve", "--port=0", "--print-env", *scene.command_line(GENEROUS)]
         words += ["--debug"] if debug else []
         running_process = threads.submit(traces_of_process, tmp_path, words, scene.environment)
         if case.code == 0:
@@ -843,22 +858,26 @@ def ask_and_end(home, running_process):
 @each([case for case in CASES if case.for_the_library])
 def test_the_library_keeps_its_secrets(case, world, monkeypatch):
     """A program that uses rolekey meets no secret either: in no exception, none of its causes, and no logger's log."""
-    recorder, failure = Recorder(), None
+    recorder = Recorder()
     with scene_of(case, world) as scene, recorder.listening():
         for name, value in scene.environment.items():
             monkeypatch.setenv(name, value)
-        try:
-            credentials = credentials_for(scene.as_options)
-        except RolekeyError as error:
-            failure = error
+
+        def run(seconds: str) -> Credentials | RolekeyError:
+            try:
+                return credentials_for(scene.as_options(seconds))
+            except RolekeyError as error:
+                return error
+
+        outcome = at_its_deadline(run, scene.was_asked) if case.hangs else run(GENEROUS)
         scene.arrived()
-    if failure is None:
-        assert (case.code, credentials.session_token) == (0, SESSION_TOKEN)
-        assert not found_in(f"{credentials} {credentials!r}")
+    if isinstance(outcome, Credentials):
+        assert (case.code, outcome.session_token) == (0, SESSION_TOKEN)
+        assert not found_in(f"{outcome} {outcome!r}")
     else:
-        assert exit_code(failure) == case.code
-        assert re.search(case.says, f"{failure.message} {failure.hint}")
-        for where, text in said_by(failure):
+        assert exit_code(outcome) == case.code
+        assert re.search(case.says, f"{outcome.message} {outcome.hint}")
+        for where, text in said_by(outcome):
             assert not found_in(text), f"{where}: {text}"
     for logger, text in recorder.said:
         assert not found_in(text), f"{logger}: {text}"

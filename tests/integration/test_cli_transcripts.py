@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from rolekey import __version__
 from support.emulator import RunningEmulator, running_emulator
 from support.pki import Issued, key_to_pem, make_key, make_name, make_root
-from support.process import Outcome, rolekey
+from support.process import Outcome, at_its_deadline, rolekey
 from support.service import ScriptedService, session_answer
 
 ID = "11111111-2222-3333-4444-555555555555"
@@ -406,5 +406,13 @@ def test_interrupted_question(interrupt, code, files, tmp_path):
 def test_question_that_nobody_answers(files, tmp_path):
     """The deadline ends the question too, and the echo is on afterwards."""
     nowhere = RunningEmulator("http://127.0.0.1:1")
-    with dialogue(tmp_path, *command_line(nowhere, files, "encrypted.key", "--timeout", "0.5")) as terminal:
-        terminal.finish().failed(6, "timed out after 0.5 s waiting for an answer on the terminal")
+    shown = []
+
+    def run(seconds):
+        with dialogue(tmp_path, *command_line(nowhere, files, "encrypted.key", "--timeout", seconds)) as terminal:
+            outcome = terminal.finish()
+            shown.append(terminal.shown)
+            return outcome
+
+    outcome = at_its_deadline(run, lambda: question(files) in shown[-1])
+    outcome.failed(6, " s waiting for an answer on the terminal")

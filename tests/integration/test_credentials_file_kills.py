@@ -15,6 +15,7 @@ from botocore.configloader import raw_config_parse
 from rolekey.vend.credentials_file import write_credentials
 from support.credentials_writer import BEGIN, END, numbered, place_of
 from support.mounts import on_tmpfs
+from support.process import finish, start_program
 from support.strace import Call, trace
 
 OTHERS = "# kept by hand\n[first]\naws_access_key_id = AKIAFIRST\naws_secret_access_key = one\n\n"
@@ -187,8 +188,8 @@ def test_many_writers(path):
     """Writers of several profiles, and of one, wait for each other: what one has written, no other undoes."""
     profiles = ["default", "default", "a", "b", "c", "d"]
     commands = [writer("loop", path, aws_profile, 40) for aws_profile in profiles]
-    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
-    assert [process.wait(60) for process in processes] == [0] * len(profiles)
+    outcomes = [finish(process) for process in [start_program(*command) for command in commands]]
+    assert [outcome.code for outcome in outcomes] == [0] * len(profiles), outcomes
     found = raw_config_parse(str(path))
     assert {found[aws_profile]["aws_access_key_id"] for aws_profile in profiles} == {numbered(39).access_key_id}
     assert {name: found[name] for name in EXPECTED} == EXPECTED

@@ -18,26 +18,15 @@ from botocore.utils import InstanceMetadataFetcher
 
 from support.emulator import RunningEmulator, running_emulator
 from support.listener import ServerTLS
-from support.pki import Issued, make_root
-from support.process import rolekey
-from support.serve_process import NAME, ROLES, ask, running_serve, short_lived, wait_until
+from support.pki import Issued
+from support.process import rolekey, running_program
+from support.serve_process import NAME, ROLES, ask, running_serve, short_lived
 from support.service import HANG, RESET, ScriptedService, answer
+from support.watching import children_of, wait_until
 
 REFUSAL = answer(403, b'{"message": "Untrusted signing certificate"}', {"x-amzn-ErrorType": "AccessDeniedException"})
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 TOKEN = "a-token-that-clients-know"
-
-
-@pytest.fixture(scope="module")
-def root() -> Issued:
-    return make_root()
-
-
-@pytest.fixture(scope="module")
-def key_options(root: Issued, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A certificate and its key, in files."""
-    certificate, key = root.issue(common_name="machine").write(tmp_path_factory.mktemp("key"), "leaf")
-    return ["--certificate", str(certificate), "--private-key", str(key)]
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +163,7 @@ def test_first_credentials_fail(key_options, script, code, cause):
         # It would fail with another code if it came to listening.
         port = str(taken.getsockname()[1])
         arguments = RunningEmulator(service.url).arguments
-        outcome = rolekey("serve", *arguments, *key_options, "--port", port, "--timeout=2")
+        outcome = rolekey("serve", *arguments, *key_options, "--port", port)
         assert service.requests
     outcome.failed(code, cause)
 
@@ -368,16 +357,9 @@ def test_nobody_looks_into_it(tmp_path, words):
         assert served.metadata().status == 200
         assert limits_of(served.process.pid) == (0, 0)
         assert not can_look_into(served.process.pid)
-    with subprocess.Popen([*WITHOUT_PTRACE, "sleep", "60"]) as other:
+    with running_program([*WITHOUT_PTRACE, "sleep", "60"]) as other:
         wait_until(lambda: Path(f"/proc/{other.pid}/comm").read_text() == "sleep\n")
         assert can_look_into(other.pid)
-        other.kill()
-
-
-def children_of(pid):
-    """The numbers of a process's children."""
-    files = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(word) for file in files for word in file.read_text().split()]
 
 
 # --- refreshes ---

@@ -22,26 +22,14 @@ from rolekey.http_server import running
 from rolekey.interaction import NoInteraction
 from support.canaries import canary, found_in, traces_of_process
 from support.emulator import LIMITS, RunningEmulator, running_emulator
-from support.pki import Issued, make_root
-from support.process import Outcome, rolekey
+from support.pki import Issued
+from support.process import Outcome, finish, patient, rolekey, running_program, start
 from support.service import RESET, ScriptedService, answer, session_answer
 from support.update_cases import ALL, HELPER_CASES
 
 SECRET_ACCESS_KEY = canary("secret-access-key")
 SESSION_TOKEN = canary("session-token")
 REFUSAL = answer(403, b'{"message": "Untrusted signing certificate"}', {"x-amzn-ErrorType": "AccessDeniedException"})
-
-
-@pytest.fixture(scope="module")
-def root() -> Issued:
-    return make_root()
-
-
-@pytest.fixture(scope="module")
-def key_options(root: Issued, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A certificate and its key, in files."""
-    certificate, key = root.issue(common_name="machine").write(tmp_path_factory.mktemp("key"), "leaf")
-    return ["--certificate", str(certificate), "--private-key", str(key)]
 
 
 @pytest.fixture(scope="module")
@@ -70,19 +58,15 @@ def credentials_in(directory: Path) -> str:
 @contextmanager
 def running_update(*words: str, environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
     """`rolekey update`, until the end of the block at the latest."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "rolekey", "update", *words],
+    with running_program(
+        [sys.executable, "-m", "rolekey", *patient(["update", *words])],
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         start_new_session=True,
     ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+        yield process
 
 
 # --- once ---
@@ -172,9 +156,9 @@ def test_updaters_at_once(seed, home, emulator, key_options):
     names = [f"p{number}" for number in range(4)]
     (home / ".aws").mkdir()
     (home / ".aws" / "credentials").write_text(f"# {seed}\n[mine]\nregion = x")
-    words = [sys.executable, "-m", "rolekey", "update", "--once", *emulator.arguments, *key_options]
-    processes = [subprocess.Popen([*words, "--profile", name]) for name in names]
-    assert [process.wait(60) for process in processes] == [0] * len(names)
+    words = ["update", "--once", *emulator.arguments, *key_options]
+    processes = [start(*words, "--profile", name) for name in names]
+    assert [finish(process) for process in processes] == [Outcome(0, "", "")] * len(names)
     text = credentials_in(home)
     assert text.startswith(f"# {seed}\n[mine]\nregion = x\n")
     assert sorted(re.findall(r"\[(p\d)\]\n" + re.escape(ALL), text)) == names
@@ -249,7 +233,7 @@ def test_loop(home, key_options):
     """The loop writes, and says when it will refresh; while the service is away the file stays; then it goes on."""
     with (
         ScriptedService((short_lived("ASIAFIRST"),)) as service,
-        running_update(*RunningEmulator(service.url).arguments, *key_options, "--timeout=1") as process,
+        running_update(*RunningEmulator(service.url).arguments, *key_options) as process,
     ):
         assert process.stderr is not None
         assert "will be refreshed at" in process.stderr.readline()
@@ -296,7 +280,7 @@ def test_loop_ends_with_what_waiting_does_not_cure(home, key_options):
 def test_once_ends_with_any_failure(home, key_options):
     """`--once` tries once: cron tries again."""
     with ScriptedService((RESET,)) as service:
-        words = ["update", *RunningEmulator(service.url).arguments, *key_options, "--once", "--timeout=1"]
+        words = ["update", *RunningEmulator(service.url).arguments, *key_options, "--once"]
         rolekey(*words).failed(6)
     assert not (home / ".aws" / "credentials").exists()
 
@@ -324,7 +308,7 @@ def test_signal_in_the_middle_of_a_write(call, home, emulator, key_options, tmp_
     done = subprocess.run(
         [
             *("strace", "-f", "-o", str(tmp_path / "log"), "-P", str(new), "-e", f"inject={call}:signal=SIGTERM"),
-            *(sys.executable, "-m", "rolekey", "update", "--once", *emulator.arguments, *key_options),
+            *(sys.executable, "-m", "rolekey", *patient(["update", "--once", *emulator.arguments, *key_options])),
         ],
         capture_output=True,
         text=True,
@@ -356,7 +340,8 @@ def test_the_file_is_the_only_place(way, debug, root, key_options, tmp_path):
     environment = {"AWS_SHARED_CREDENTIALS_FILE": str(path)}
     with ExitStack() as stack:
         url = stack.enter_context(running(app, limits=LIMITS))
-        words = ["-m", "rolekey", "update", "--once", *RunningEmulator(url).arguments, *key_options, *debug]
+        arguments = RunningEmulator(url).arguments
+        words = ["-m", "rolekey", *patient(["update", "--once", *arguments, *key_options, *debug])]
         if way == "refused":
             # Becomes a directory while the service is asked.
             words = ["-c", _REPLACED_BY_A_DIRECTORY, str(path), *words[2:]]

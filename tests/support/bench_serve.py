@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from support.fake_source import TOKEN
+from support.process import running_program
 
 CONNECTIONS = (32, 1000)
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
@@ -74,10 +75,8 @@ def _number(pattern: str, output: str) -> float:
 def _server() -> Iterator[tuple[int, str]]:
     with tempfile.TemporaryDirectory() as directory:
         words = [sys.executable, "-m", "support.fake_source", "--token-file", str(Path(directory) / "token")]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
+        with running_program(words, stdout=subprocess.PIPE) as process:
             yield process.pid, f"http://127.0.0.1:{int(process.stdout.readline())}"
-            process.terminate()
 
 
 def _processor_seconds(pid: int) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 from support.card_rig import find_module
 from support.rig_token import RigToken
 from support.softhsm import OBJECT_IDS, ProvisionedToken
+from support.watching import children_of
 
 
 def find_p11_kit() -> Path | None:
@@ -65,12 +66,11 @@ class P11KitServer:
     @staticmethod
     def _kill_servants(server: int) -> None:
         """Kill what serves the clients first, while their parent is there to bury them."""
-        children = Path(f"/proc/{server}/task/{server}/children")
         end = time.monotonic() + 5
-        while children.exists() and (found := children.read_text(encoding="ascii").split()):
+        while found := children_of(server):
             for child in found:
                 with suppress(ProcessLookupError):
-                    os.kill(int(child), signal.SIGKILL)
+                    os.kill(child, signal.SIGKILL)
             if time.monotonic() > end:
                 break
             time.sleep(0.01)
@@ -100,8 +100,8 @@ def running_p11_kit_server(served: ProvisionedToken) -> Iterator[P11KitServer]:
     """
     with tempfile.TemporaryDirectory(prefix="p11-kit-") as directory:
         server = P11KitServer(served, Path(directory) / "socket")
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.kill()

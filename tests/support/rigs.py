@@ -49,10 +49,11 @@ MINIMUM_TESTS = {
     "awscli": 14,
     "go": 9,
     "moto": 2,
-    "strace": 6,
+    "strace": 7,
+    "systemd": 1,
     "tmpfs": 3,
     "root": 9,
-    "namespace": 18,
+    "namespace": 26,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -144,6 +145,7 @@ RIGS = {
         Rig("p11-kit", lambda: find_p11_kit() is not None, "apt-get install p11-kit p11-kit-modules"),
         Rig("root", lambda: os.name != "nt" and os.geteuid() == 0, "only root gives files away: run the tests as root"),
         Rig("namespace", namespaces.can_run, "apt-get install util-linux, and allow mount and user namespaces"),
+        Rig("systemd", lambda: shutil.which("systemd-analyze") is not None, "apt-get install systemd"),
         Rig("strace", can_trace, "apt-get install strace, and allow ptrace"),
         Rig(
             "opencryptoki",

@@ -12,8 +12,7 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rolekey.emulator.configuration import DEFAULT_ROLE_ARN
+from support.process import patient, running_program
 from support.service import session_answer
 
 TTL = "x-aws-ec2-metadata-token-ttl-seconds"
@@ -164,19 +164,6 @@ class Served:
         return self.process.wait(60)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for what is to happen, and fail where it does not.
-
-    Args:
-        condition: is true when it has happened.
-        seconds: how long it may take.
-    """
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-
-
 @contextmanager
 def running_serve(
     directory: Path,
@@ -195,25 +182,21 @@ def running_serve(
         more: further arguments of Popen, such as `pass_fds`.
     """
     port = [] if "--port" in words else ["--port", "0"]
-    command = [*before, sys.executable, "-m", "rolekey", "serve", *port, "--print-env", *words]
+    command = [*before, sys.executable, "-m", "rolekey", *patient(["serve", *port, "--print-env", *words])]
     log = directory / "serve.log"
     with (
         log.open("w") as stderr,
-        subprocess.Popen(
+        running_program(
             command,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            text=True,
             start_new_session=True,
             **more,
         ) as process,
     ):
-        try:
-            yield Served(process, log, _exports(process, log))
-        finally:
-            process.kill()
+        yield Served(process, log, _exports(process, log))
 
 
 def _exports(process: "subprocess.Popen[str]", log: Path) -> dict[str, str]:

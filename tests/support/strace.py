@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from support.process import running_program
+
 _CALL = re.compile(r"([a-z_0-9]+)\((.*)")
 
 
@@ -49,11 +51,10 @@ def trace(words: Sequence[str], log: Path, *, directory: Path, kill: Call | None
         The calls, the last one being the one that was not made, and what was on stdout after the first line.
     """
     inject = ["-e", f"inject={kill.name}:signal=SIGKILL:when={kill.number}"] if kill else []
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(words, cwd=directory, **pipes) as process:  # type: ignore[call-overload]
+    with running_program(words, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == "ready\n"
         command = ["strace", "-o", str(log), *inject, "-p", str(process.pid)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        with running_program(command, stderr=subprocess.PIPE) as tracer:
             _wait_until_attached(tracer.stderr)
             output, _ = process.communicate("go\n", timeout=60)
             tracer.communicate(timeout=60)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,7 @@ from rolekey.signers.tpm_return_codes import FAILURES
 from rolekey.signers.tpm_tcti import TPMAddress, open_tcti
 from support.contract_child import ARNS
 from support.pki import make_root
+from support.process import at_its_deadline, finish, running_program, start
 from support.swtpm import running_swtpm
 from support.tpm_identity import identity_of, options_of, password_file
 from support.tpm_keys import TPMKeys
@@ -44,6 +46,7 @@ from support.tpm_proxy import (
     proxy_of,
     vanishing,
 )
+from support.watching import wait_until
 
 HANDLE = 0x81010001
 
@@ -99,7 +102,7 @@ def test_a_busy_tpm_is_not_asked_for_ever(tpm, made, proxy):
     """When the time is over, the error says that the TPM was busy."""
     proxy.script(SIGN, answering(0x922), times=10_000)
     with (
-        identity_of(tpm, made, seconds=1, tpm_tcti=str(proxy.path)) as identity,
+        identity_of(tpm, made, seconds=3, tpm_tcti=str(proxy.path)) as identity,
         pytest.raises(TokenOperationError, match=r"TPM_RC_RETRY \(0x922\)"),
     ):
         identity.sign("text")
@@ -125,7 +128,7 @@ def test_a_tpm_that_stays_full(tpm, made):
     """Where they do not go, the error says what is full and how to make room."""
     fill(tpm)
     with (
-        identity_of(tpm, made, seconds=1) as identity,
+        identity_of(tpm, made, seconds=3) as identity,
         pytest.raises(TokenStateError, match=r"TPM_RC_OBJECT_MEMORY \(0x902\)") as caught,
     ):
         identity.sign("text")
@@ -137,10 +140,25 @@ def test_the_deadline(tpm, made, proxy):
     """A TPM that does not answer ends at the deadline; what it loaded is unloaded when it answers after all."""
     with holding_back() as (behaviour, reached, go):
         proxy.script(LOAD, behaviour)
-        with identity_of(tpm, made, seconds=0.5, tpm_tcti=str(proxy.path)) as identity:
-            threading.Thread(target=lambda: reached.wait() and threading.Timer(1, go.set).start()).start()
-            with pytest.raises(DeadlineError, match="the signature of the TPM key"):
+        allowed = 0.0
+
+        def let_go():
+            if reached.wait(60):
+                time.sleep(allowed + 0.5)
+                go.set()
+
+        def attempt(seconds):
+            nonlocal allowed
+            allowed = float(seconds)
+            with (
+                identity_of(tpm, made, seconds=allowed, tpm_tcti=str(proxy.path)) as identity,
+                pytest.raises(DeadlineError, match="the signature of the TPM key"),
+            ):
                 identity.sign("text")
+
+        threading.Thread(target=let_go, daemon=True).start()
+        at_its_deadline(attempt, reached.is_set)
+        assert reached.is_set()
     assert proxy.commands[SIGN] == 0
 
 
@@ -151,27 +169,21 @@ def interrupted(tpm, proxy, made, command, number, *more):
     words += ["--certificate", str(made.certificate), "--private-key", made.private_key]
     with holding_back() as (behaviour, reached, go):
         proxy.script(command, behaviour)
-        with subprocess.Popen(
-            [sys.executable, "-m", "rolekey", "credential-process", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        ) as process:
-            assert reached.wait(60)
-            assert tpm.loaded()
-            process.send_signal(number)
-            threading.Timer(0.3, go.set).start()
-            stdout, stderr = process.communicate(timeout=60)
+        process = start("credential-process", *words)
+        assert reached.wait(60)
+        assert tpm.loaded()
+        process.send_signal(number)
+        threading.Timer(0.3, go.set).start()
+        outcome = finish(process)
     tpm.assert_clean()
-    return process.returncode, stdout, stderr.strip()
+    return outcome.code, outcome.stdout, outcome.stderr.strip()
 
 
 @pytest.mark.parametrize("command", [CREATE_PRIMARY, LOAD, SIGN], ids=hex)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_nothing_behind(tpm, made, proxy, command, number, code):
     """A process that is ended by a signal while its key is loaded unloads it, and ends with the usual code."""
-    assert interrupted(tpm, proxy, made, command, number) == (code, b"", b"")
+    assert interrupted(tpm, proxy, made, command, number) == (code, "", "")
 
 
 @pytest.mark.parametrize("command", [START_AUTH_SESSION, LOAD, SIGN], ids=hex)
@@ -179,7 +191,7 @@ def test_a_signal_is_no_wrong_password(tpm, keys, proxy, command, tmp_path):
     """So it does with its sessions, and the password that was being used is sent again by the next run."""
     made = keys.by_tools(password="secret")
     source = password_file(tmp_path, "secret")
-    assert interrupted(tpm, proxy, made, command, signal.SIGTERM, "--pin-source", source) == (143, b"", b"")
+    assert interrupted(tpm, proxy, made, command, signal.SIGTERM, "--pin-source", source) == (143, "", "")
     with identity_of(tpm, made, pin_source=source) as identity:
         identity.sign("text")
     assert tpm.lockout_counter() == 0
@@ -215,7 +227,7 @@ def test_every_code_is_an_error_of_ours(tpm, made, proxy, code):
     """Each return code that the table has, and some that it has not, is a SignerError with the code in it."""
     proxy.script(LOAD, answering(code | (0x900 if code & 0x080 else 0)), times=10_000)
     with (
-        identity_of(tpm, made, seconds=0.5, tpm_tcti=str(proxy.path)) as identity,
+        identity_of(tpm, made, seconds=2, tpm_tcti=str(proxy.path)) as identity,
         pytest.raises(SignerError, match=r"load the TPM key .*: the TPM answered TPM_RC") as caught,
     ):
         identity.sign("text")
@@ -343,14 +355,13 @@ def test_a_socket_of_swtpm(tpm, made, tmp_path):
     path = tmp_path / "socket"
     words = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tmp_path}", "--server", f"type=unixio,path={path}"]
     words += ["--ctrl", f"type=unixio,path={tmp_path / 'control'}", "--flags", "not-need-init,startup-clear"]
-    with subprocess.Popen([*words, "--pid", f"file={tmp_path / 'pid'}"]) as process:
-        while not (tmp_path / "pid").exists():
-            assert process.poll() is None
+    with running_program([*words, "--pid", f"file={tmp_path / 'pid'}"]) as process:
+        wait_until(lambda: (tmp_path / "pid").exists() or process.poll() is not None)
+        assert process.poll() is None
         # A key of another TPM: this one sees it, and does not know it.
         settings = resolve_settings(options_of(tpm, made, tpm_tcti=None), {"TPM_DEVICE": str(path)})
-        with open_identity(settings, NoInteraction(), Deadline(20)) as identity, pytest.raises(KeyNotFoundError):
+        with open_identity(settings, NoInteraction(), Deadline(60)) as identity, pytest.raises(KeyNotFoundError):
             identity.sign("text")
-        process.kill()
 
 
 def test_no_key_at_the_handle(tpm, kept):

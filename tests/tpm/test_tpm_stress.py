@@ -1,12 +1,12 @@
 """Many signatures on a TPM without a resource manager, in a row and from many processes at once."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from support.pki import make_root
+from support.process import finish, start_program
 from support.tpm_identity import identity_of, password_file
 from support.tpm_keys import TPMKeys
 from support.tpm_proxy import CREATE_PRIMARY, LOAD, proxy_of
@@ -46,24 +46,19 @@ def test_a_thousand_in_a_row(tpm, keys):
 def eight_at_once(tcti, made, environments, source=""):
     """Eight processes with twenty signatures each; what each of them said."""
     words = [made.private_key, str(made.certificate), tcti, source]
+    path = {"PYTHONPATH": str(SUPPORT), "PATH": "/usr/bin:/bin"}
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, *words],
-            env={"PYTHONPATH": str(SUPPORT), "PATH": "/usr/bin:/bin", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        start_program(sys.executable, "-c", CHILD, *words, environment=path | environment)
         for environment in environments
     ]
-    return [process.communicate(timeout=300) for process in processes]
+    return [finish(process, timeout=300) for process in processes]
 
 
 def test_eight_processes_at_once(tpm, keys, state_home):
     """Eight processes with twenty signatures each, which share a lock, all succeed."""
     environments = [{"XDG_STATE_HOME": str(state_home)}] * 8
     said = eight_at_once(tpm.tcti, keys.by_openssl("EC", "group:P-256"), environments)
-    assert [stdout for stdout, _ in said] == ["signed\n"] * 8, said
+    assert [outcome.stdout for outcome in said] == ["signed\n"] * 8, said
 
 
 def test_eight_processes_with_a_password(tpm, keys, state_home):
@@ -71,7 +66,7 @@ def test_eight_processes_with_a_password(tpm, keys, state_home):
     made = keys.by_tools(password="secret")
     environments = [{"XDG_STATE_HOME": str(state_home)}] * 8
     said = eight_at_once(tpm.tcti, made, environments, password_file(tpm.directory, "secret"))
-    assert [stdout for stdout, _ in said] == ["signed\n"] * 8, said
+    assert [outcome.stdout for outcome in said] == ["signed\n"] * 8, said
     assert tpm.lockout_counter() == 0
 
 
@@ -89,5 +84,5 @@ def test_eight_users_at_once(tpm, keys, tmp_path):
         for code in (CREATE_PRIMARY, LOAD):
             proxy.script(code, watch, times=100_000)
         said = eight_at_once(str(proxy.path), keys.by_openssl("EC", "group:P-256"), environments)
-    assert [stdout for stdout, _ in said] == ["signed\n"] * 8, said
+    assert [outcome.stdout for outcome in said] == ["signed\n"] * 8, said
     assert full, "the TPM was never full"

@@ -22,6 +22,7 @@ from rolekey.errors import (
     RolekeyError,
     TransportError,
 )
+from support.watching import wait_until
 
 NOON = int(time.time())  # files have the time of the system
 LINE = [COMMAND, "--region", "x"]
@@ -374,7 +375,6 @@ def test_failure_of_the_others_own(failure, seconds, someone, tries, cache, ques
     own = Service(clock)
     holder = Holder(cache, question, service, attended(5))
     waiter = Waiter(cache, question, own, attended(seconds, someone=someone))
-    time.sleep(0.05)
     holder.finish()
     outcome = waiter.join()
     assert own.asked == tries
@@ -423,9 +423,7 @@ def test_waiting_for_a_person(cache, question, service):
     second = Waiter(cache, question, service, explicit)
     assert waiters.seconds == UNATTENDED_SECONDS
     holders.expect_person()
-    end = time.monotonic() + 60
-    while waiters.seconds != ATTENDED_SECONDS and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_until(lambda: waiters.seconds == ATTENDED_SECONDS)
     assert (holders.seconds, waiters.seconds, explicit.seconds) == (ATTENDED_SECONDS, ATTENDED_SECONDS, 60)
     holder.finish()
     assert (first.join(), second.join()) == (FIRST, FIRST)

@@ -187,6 +187,23 @@ def test_token_files_that_cannot_be_used(tmp_path):
         make_token_file(good / "below-a-file")
 
 
+@pytest.mark.rig("root")
+def test_a_token_that_systemd_guards(tmp_path):
+    """A credential may be root's, with an access list's mask for its mode; a link and a bad token are refused still."""
+    path = tmp_path / "token"
+    path.write_text("0123456789abcdef")
+    path.chmod(0o440)
+    os.chown(path, 1, 1)
+    with pytest.raises(ConfigurationError):
+        read_token(path)
+    assert read_token(path, guarded=True).reveal() == "0123456789abcdef"
+    (tmp_path / "link").symlink_to(path)
+    path.with_name("short").write_text("short")
+    for bad in ("link", "short", "none"):
+        with pytest.raises(ConfigurationError):
+            read_token(tmp_path / bad, guarded=True)
+
+
 def test_exports(tmp_path):
     """A shell that runs the lines has exactly the values, whatever is in them."""
     lines = container_exports("http://127.0.0.1:9911", "b c/'d", tmp_path / "a $HOME")

@@ -697,6 +697,13 @@ def test_no_retry_past_the_deadline(ask):
     assert clocks.sleeps == []
 
 
+def test_a_retry_that_the_deadline_cuts_off(ask):
+    """A retry without an answer in time leaves the failure before it as the cause: it says more than a deadline."""
+    with ScriptedService((answer(503),), (HANG,)) as service, pytest.raises(CreateSessionError, match="503"):
+        ask(service.url, seconds=3)
+    assert service.connections == 2
+
+
 def test_a_hanging_service_ends_at_the_deadline(ask):
     """A service that never answers is waited for once, to the deadline."""
     with ScriptedService((HANG,)) as service, pytest.raises(DeadlineError, match=service.address):

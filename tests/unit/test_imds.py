@@ -19,6 +19,7 @@ from rolekey.vend.imds import InstanceMetadata, TokenMint
 from rolekey.vend.local_site import AllowedHosts
 from rolekey.vend.peers import PeerCheck
 from support.fake_source import FakeSource, make_credentials, make_site
+from support.process import running_program
 
 TOKEN_PATH = "/latest/api/token"
 ROLES_PATH = "/latest/meta-data/iam/security-credentials"
@@ -244,7 +245,7 @@ def test_tokens_need_no_memory():
     """Ten thousand tokens leave the process as large as it was, and the first is still good."""
     command = [sys.executable, "-m", "support.fake_source"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+    with running_program(command, stdout=subprocess.PIPE, env=environment) as server:
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
         first = fetch(url + TOKEN_PATH, "PUT")
         ask_for_tokens(url, 2000)
@@ -252,16 +253,15 @@ def test_tokens_need_no_memory():
         ask_for_tokens(url, 10_000)
         assert resident(server.pid) - before < 1024
         assert fetch(url + ROLES_PATH, "GET", {"x-aws-ec2-metadata-token": first.decode()}) == b"reader"
-        server.terminate()
 
 
 def fetch(url: str, method: str, headers: dict[str, str] | None = None) -> bytes:
-    with urlopen(URLRequest(url, method=method, headers=headers or {}), timeout=15) as answer:
+    with urlopen(URLRequest(url, method=method, headers=headers or {}), timeout=60) as answer:
         return answer.read()
 
 
 def ask_for_tokens(url: str, number: int) -> None:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=15)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     for _ in range(number):
         connection.request("PUT", TOKEN_PATH)
         assert len(connection.getresponse().read()) == 68

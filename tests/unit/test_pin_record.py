@@ -22,6 +22,7 @@ from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError, PinNotUsableError
 from rolekey.pin_record import Entry, PinRecord, TokenName, all_entries, forget
 from rolekey.pin_source import PinSource
+from support.watching import open_files, wait_until
 
 TOKEN = TokenName("a label", "1234", "a maker", "a model")
 FILE = PinSource("file", "/etc/pin", (1, 2, 4, 1000, 2000))
@@ -504,7 +505,7 @@ def test_lock_file_that_was_removed(record, directory):
         (lock,) = (directory / "pins").glob("*.lock")
         waiting = threading.Thread(target=lambda: note(PinRecord(directory, TOKEN), FILE, "refused"))
         waiting.start()
-        time.sleep(0.05)
+        wait_until(lambda: list(open_files(os.getpid())).count(str(lock)) == 2)
         lock.unlink()
     waiting.join()
     assert lock.exists()

@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from rolekey.credentials import Credentials, Fetched
 from rolekey.errors import RolekeyError, TransportError
 from rolekey.provider import LONGEST_SLEEP, Provider
+from support.watching import wait_until
 
 START = 1_800_000_000.0
 HOUR = 3600.0
@@ -161,7 +161,7 @@ def test_one_flight(world):
 
     def fetch():
         entered.set()
-        assert gate.wait(20)
+        assert gate.wait(60)
         return world.fetch()
 
     for down in (False, True):
@@ -182,12 +182,11 @@ def test_one_flight(world):
         threads = [threading.Thread(target=ask) for _ in range(32)]
         for thread in threads:
             thread.start()
-        assert entered.wait(20)
-        while arrivals.count < 32:
-            time.sleep(0.001)
+        assert entered.wait(60)
+        wait_until(lambda arrivals=arrivals: arrivals.count == 32)
         gate.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         assert len(results) == 32
         assert len(set(map(id, results))) == 1
         assert len(world.asked) - before == 1
@@ -208,15 +207,14 @@ def test_the_thread(world):
     provider = Provider(fetch, clock=lambda: world.now, chance=lambda: 0.0)
     thread = threading.Thread(target=provider.run)
     thread.start()
-    while provider.metrics().failures == 0:
-        time.sleep(0.001)
+    wait_until(lambda: provider.metrics().failures)
     assert "canary" not in str(provider.failure())
     assert provider.current() is None
     world.now += 10
     provider.current()
-    assert fetched.wait(20)
+    assert fetched.wait(60)
     provider.stop()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert provider.current() is not None
 

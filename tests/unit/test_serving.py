@@ -6,11 +6,12 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from rolekey.cli.serve import serve_options_from
-from rolekey.cli.serving import ServeOptions, notify_systemd, open_sockets, token_file_of
+from rolekey.cli.serving import ServeOptions, is_credential, notify_systemd, open_sockets, token_file_of
 from rolekey.errors import ConfigurationError, ListenError
 from support.listener import ServerTLS
 
@@ -271,3 +272,13 @@ def test_no_place_for_a_token_file(tmp_path, directory):
     with pytest.raises(ConfigurationError, match=r"no directory for a token|cannot be written") as caught:
         token_file_of(options(), 1, {"XDG_RUNTIME_DIR": directory.format(tmp_path)})
     assert "token" in caught.value.message
+
+
+def test_what_is_a_credential(tmp_path):
+    """A file is systemd's credential where it stands in the directory that the variable names, and nowhere below."""
+    variables = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert is_credential(tmp_path / "token", variables)
+    for path in (tmp_path / "a" / "token", tmp_path / ".." / "token", Path("token"), tmp_path):
+        assert not is_credential(path, variables)
+    assert not is_credential(Path("/token"), {})
+    assert not is_credential(Path("token"), {"CREDENTIALS_DIRECTORY": ""})

@@ -16,6 +16,7 @@ from rolekey.cli.serving import (
     DEFAULT_PORT,
     ServeOptions,
     Sockets,
+    is_credential,
     notify_systemd,
     open_sockets,
     token_file_of,
@@ -150,7 +151,8 @@ def _serve(served: Sequence[ServedRole], options: ServeOptions, *, print_env: bo
     sockets = open_sockets(options, os.environ)
     port = sockets.loopback[0].getsockname()[1] if sockets.loopback else options.port
     token_file = token_file_of(options, port, os.environ)
-    container = ContainerCredentials(served, lambda: read_token(token_file))
+    trusted = is_credential(token_file, os.environ)
+    container = ContainerCredentials(served, lambda: read_token(token_file, guarded=trusted))
     site = LocalSite(
         metadata=InstanceMetadata(served, TokenMint(os.urandom(KEY_BYTES), time.monotonic)).respond,
         container=container.respond,

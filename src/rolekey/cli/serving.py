@@ -184,6 +184,17 @@ def token_file_of(options: ServeOptions, port: int, environment: Mapping[str, st
     return path
 
 
+def is_credential(path: Path, environment: Mapping[str, str]) -> bool:
+    """Whether a file is one of the credentials that systemd gave this service.
+
+    Args:
+        path: the file.
+        environment: the process's.
+    """
+    directory = environment.get("CREDENTIALS_DIRECTORY")
+    return bool(directory) and path.parent == Path(directory or "/")
+
+
 def notify_systemd(text: str, environment: Mapping[str, str]) -> None:
     """Tell the service manager, as sd_notify(3) describes; nobody hears it where there is none.
 

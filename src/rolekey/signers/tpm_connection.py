@@ -114,6 +114,7 @@ class TPM:
         pause = FIRST_PAUSE
         while True:
             self._check()
+            before = self._deadline.remaining()
             try:
                 if trial is not None:
                     trial.verdict = "unclear"
@@ -122,7 +123,9 @@ class TPM:
                 code = plain(error.rc)
                 if trial is not None and code is not None:
                     trial.verdict = "refused" if code in (AUTH_FAIL, BAD_AUTH) else "unasked"
-                if code not in TRY_AGAIN or self._deadline.remaining() <= pause:
+                left = self._deadline.remaining()
+                # As in tpm_device: the code says more than the deadline, which would cut off a further attempt.
+                if code not in TRY_AGAIN or left <= pause + (before - left):
                     raise self._failure(doing, error, trial) from error
                 log.debug("%s: %s, once more", doing, name_of(error.rc))
             else:

@@ -112,10 +112,13 @@ class TPMDevice:
     def _while_full(self, attempt: Callable[[], T], errand: Errand) -> T:
         pause = FIRST_PAUSE
         while True:
+            before = self._deadline.remaining()
             try:
                 return attempt()
             except TokenStateError as error:
-                if return_code(error) not in NO_ROOM or self._deadline.remaining() <= pause:
+                left = self._deadline.remaining()
+                # The code says more than the deadline, which would cut off a further attempt as long as this one.
+                if return_code(error) not in NO_ROOM or left <= pause + (before - left):
                     raise
                 log.debug("%s; once more", error.message)
             errand.check()

@@ -13,18 +13,20 @@ _LONGEST = 4096
 _RANDOM_BYTES = 32
 
 
-def read_token(path: Path) -> Secret:
+def read_token(path: Path, *, guarded: bool = False) -> Secret:
     """The token in a file.
 
     Args:
         path: a regular file of this user that nobody else may read; no symbolic link.
+        guarded: its directory keeps others away, as systemd's for credentials does. The file may be root's there, and
+            its mode shows an access list's mask.
 
     Raises:
         ConfigurationError: it is missing, unreadable, open to others, or no token that SDKs could send.
     """
     try:
-        data = read_private_file(path, _LONGEST + 1)
-        mode = path.lstat().st_mode if data is not None else 0
+        data = read_private_file(path, _LONGEST + 1, guarded=guarded)
+        mode = path.lstat().st_mode if data is not None and not guarded else 0
     except OSError as error:
         raise ConfigurationError(
             f"the token file {path} cannot be used: {error.strerror}", hint="name a file of your own with mode 0600"

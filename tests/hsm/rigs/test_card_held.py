@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from support.process import rolekey
+from support.process import rolekey, running_program
 
 pytestmark = pytest.mark.rig("virtual-card")
 
@@ -36,7 +36,7 @@ pcsc.SCardReleaseContext(context)
 def held_card(token, seconds):
     words = [sys.executable, "-c", HOLDER, str(seconds)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(words, env=token.environment, text=True, **pipes) as holder:
+    with running_program(words, env=token.environment, **pipes) as holder:
         assert holder.stdout.readline() == "1\n"
         try:
             yield holder.pid

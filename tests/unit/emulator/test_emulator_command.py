@@ -19,8 +19,9 @@ from rolekey.cli.emulator import emulator
 from rolekey.emulator.configuration import DEFAULT_PROFILE_ARN, DEFAULT_ROLE_ARN, DEFAULT_TRUST_ANCHOR_ARN
 from support.emulator_caller import make_caller
 from support.pki import make_root, make_tls_certificate
+from support.process import running_program
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 COMMAND = [sys.executable, "-c", "from rolekey.cli.emulator import emulator; emulator()"]
 
 
@@ -28,12 +29,8 @@ COMMAND = [sys.executable, "-c", "from rolekey.cli.emulator import emulator; emu
 def started(*options):
     """The command in a process of its own, and its announcement's lines."""
     command = [*COMMAND, *map(str, options)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process, [process.stdout.readline().rstrip("\n") for _ in range(5)]
-        finally:
-            if process.poll() is None:
-                process.kill()
+    with running_program(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        yield process, [process.stdout.readline().rstrip("\n") for _ in range(5)]
 
 
 def test_the_command_serves_and_tells_how_to_call_it(tmp_path: Path):

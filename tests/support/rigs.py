@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from support import namespaces, node_sdk, opencryptoki_rig, pcscd
+from support import aiobotocore, namespaces, node_sdk, opencryptoki_rig, pcscd
 from support.card_rig import find_opensc, find_ykcs11
 from support.mounts import can_mount
 from support.nss_rig import find_nss
@@ -47,6 +47,7 @@ MINIMUM_TESTS = {
     "tpm2-pkcs11": 39,
     "node": 7,
     "awscli": 4,
+    "aiobotocore": 2,
     "strace": 6,
     "tmpfs": 3,
     "root": 9,
@@ -152,6 +153,7 @@ RIGS = {
         Rig("tpm2-pkcs11", _has_tpm2_pkcs11, "apt-get install libtpm2-pkcs11-1 opensc swtpm tpm2-tools tpm2-openssl"),
         Rig("node", node_sdk.can_run, "install Node 20 or newer with npm, and run scripts/node-packages"),
         Rig("awscli", _has_awscli, "pip install awscli"),
+        Rig("aiobotocore", aiobotocore.can_run, "scripts/aiobotocore"),
         Rig("tmpfs", can_mount, "allow mount namespaces"),
     )
 }

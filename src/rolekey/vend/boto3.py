@@ -105,7 +105,9 @@ def _link(
     given: Options | Settings, identity: "SigningIdentity | None", interaction: Interaction | None, *, use_cache: bool
 ) -> "RolekeyProvider":
     try:
-        from rolekey.vend.botocore import RolekeyProvider  # noqa: PLC0415 - an extra
+        import boto3  # noqa: F401, PLC0415 - slow to import, and an extra
+
+        from rolekey.vend.botocore import RolekeyProvider  # noqa: PLC0415 - as above
     except ImportError as error:
         raise MissingExtraError(f"boto3 cannot be loaded: {error}", hint="pip install 'rolekey[boto3]'") from error
     return RolekeyProvider(provider_for(given, identity, interaction, use_cache=use_cache))

@@ -1,7 +1,9 @@
 """The person at this machine, as far as the library knows one."""
 
+from collections.abc import Callable
 from typing import Protocol
 
+from rolekey.deadline import Deadline
 from rolekey.secret import Secret
 
 
@@ -35,3 +37,7 @@ class NoInteraction:
 
     def remind(self, text: str) -> None:
         """Nobody hears it."""
+
+
+# Makes who is asked until a deadline.
+AskUntil = Callable[[Deadline], Interaction]

@@ -158,6 +158,10 @@ class KeptPin:
             self._pin = self._pin or self._reader.read()
             return self._pin
 
+    def renew(self) -> None:
+        """In a process that was forked: no thread of the parent holds it up."""
+        self._lock = threading.Lock()
+
     def note(self, *, usable: bool) -> None:
         """Remember whether it may be given again, as PinSupply.note() says."""
         self._usable = usable

@@ -1,7 +1,7 @@
 """Credentials that stay fresh in a process that lives long.
 
-One thread asks for new ones in good time, one request at a time; everybody else takes what is there, which is replaced
-whole. What is there is handed out until it really expires, however often a refresh fails, and not a moment longer.
+New ones are asked for in good time, one request at a time: by a thread of its own (run(), current()), or by whoever
+needs them (obtain()). Everybody else takes what is there, which is replaced whole. Nothing expired is handed out.
 
 Time is the time of day: a laptop that slept for an hour finds its credentials an hour older. Nothing is asked of a
 monotonic clock, and a clock that was set back makes a refresh due.
@@ -13,9 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NoReturn
 
 from rolekey.credentials import Credentials, Fetched
-from rolekey.errors import RolekeyError, ServiceError
+from rolekey.errors import MalformedResponseError, RolekeyError, ServiceError
+from rolekey.forks import renew_after_fork
 from rolekey.schedule import SHORTEST_PAUSE, mandatory_window, seconds_to_refresh, seconds_to_retry
 
 log = logging.getLogger(__name__)
@@ -74,17 +77,65 @@ class Provider:
         self._obtained = 0.0
         self._due = 0.0
         self._failure: RolekeyError | None = None
+        self._failed_at = 0.0
         self._failures_in_a_row = 0
         self._metrics = ProviderMetrics(None, None, 0, 0, 0, 0.0, None)
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Go on with what is there, and with locks of its own, as Renewable.renew() says."""
+        self._flight = threading.Lock()
+        self._wake = threading.Event()
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("credentials that refresh are neither pickled nor copied: pass on the Options")
+
+    def fresh(self) -> Credentials | None:
+        """The credentials, if there is no need to ask for new ones; never waits."""
+        return None if self._is_due() or self._must_ask() else self._valid()
+
+    def obtain(self) -> Credentials:
+        """The credentials, for a process that has no thread to keep them fresh: new ones where it is time.
+
+        In the first window one caller asks and the others go on with what is there, as everybody does if that fails; it
+        is tried again after a while. In the second window, and where there is nothing, everybody waits for one answer,
+        and its failure is everybody's: also theirs who come in the next seconds.
+
+        Raises:
+            RolekeyError: as fetch() does.
+        """
+        seen = self._metrics
+        if credentials := self.fresh():
+            return credentials
+        if not self._must_ask():
+            self._ask_if_due(wait=False)
+            if not self._must_ask() and (credentials := self._valid()):
+                return credentials
+        with self._flight:
+            if credentials := self.fresh():
+                return credentials
+            # What was asked while we waited is the answer to us, too.
+            if self._metrics is seen and not self._has_just_failed():
+                self._ask()
+            if self._failure is not None:
+                # Without the frames of those who were told before.
+                raise self._failure.with_traceback(None)
+            if credentials := self._valid():
+                return credentials
+        raise MalformedResponseError(
+            "the credentials had expired when they came", hint="set the clock of this machine, which is probably ahead"
+        )
+
+    def expires(self) -> datetime | None:
+        """When the credentials that are there expire, aware."""
+        return self._fetched.credentials.expiration if self._fetched else None
 
     def current(self) -> Credentials | None:
         """The credentials, if they have not expired; never waits, and wakes the thread where there is need."""
-        fetched = self._fetched
-        if fetched is not None and fetched.credentials.expiration.timestamp() > self._clock():
-            return fetched.credentials
-        if self._is_due():
+        credentials = self._valid()
+        if credentials is None and self._is_due():
             self._wake.set()
-        return None
+        return credentials
 
     def failure(self) -> RolekeyError | None:
         """Why the last CreateSession gave nothing; None after one that did."""
@@ -115,13 +166,7 @@ class Provider:
         Returns:
             Seconds after which it is to be called again at the latest.
         """
-        if self._is_due():
-            with self._flight:
-                if self._is_due():
-                    self._ask()
-                    if self._failure is not None:
-                        # Nobody else hears of it; refresh() raises it.
-                        log.warning("no new credentials: %s", self._failure.message)
+        self._ask_if_due(wait=True)
         return min(max(0.0, self._due - self._clock()), LONGEST_SLEEP)
 
     def run(self) -> None:
@@ -134,6 +179,36 @@ class Provider:
         """Make run() return; what is under way there is not waited for."""
         self._stopped = True
         self._wake.set()
+
+    def _ask_if_due(self, *, wait: bool) -> None:
+        """Where wait is False and somebody else is asking, that is enough."""
+        if not self._is_due() or not self._flight.acquire(blocking=wait):
+            return
+        try:
+            if self._is_due():
+                self._ask()
+                if self._failure is not None:
+                    # Nobody else hears of it; refresh() raises it.
+                    log.warning("no new credentials: %s", self._failure.message)
+        finally:
+            self._flight.release()
+
+    def _valid(self) -> Credentials | None:
+        fetched = self._fetched
+        if fetched is None or fetched.credentials.expiration.timestamp() <= self._clock():
+            return None
+        return fetched.credentials
+
+    def _must_ask(self) -> bool:
+        """There is nothing, or what is there is in its second window."""
+        fetched = self._fetched
+        if fetched is None:
+            return True
+        expires = fetched.credentials.expiration.timestamp()
+        return expires - self._clock() <= mandatory_window(expires - self._obtained)
+
+    def _has_just_failed(self) -> bool:
+        return self._failure is not None and 0 <= self._clock() - self._failed_at < SHORTEST_PAUSE
 
     def _is_due(self) -> bool:
         now = self._clock()
@@ -171,7 +246,7 @@ class Provider:
 
     def _note_failure(self, error: RolekeyError, began: float) -> None:
         now = self._clock()
-        self._failure = error
+        self._failure, self._failed_at = error, now
         self._failures_in_a_row += 1
         self._obtained = min(self._obtained, now)
         self._due = now + self._pause(now)

@@ -22,10 +22,11 @@ from rolekey.config import Settings
 from rolekey.credentials import Credentials, Fetched
 from rolekey.deadline import Deadline
 from rolekey.errors import RolekeyError, TokenOperationError, error_to_document
+from rolekey.forks import renew_after_fork
 from rolekey.interaction import Interaction
 from rolekey.pin_source import PinSource
 from rolekey.pins import KeptPin, Pin, PinReader
-from rolekey.worker_pipe import KEPT, dump, load_error, read, write
+from rolekey.worker_pipe import END, KEPT, dump, load_error, read, write
 
 if TYPE_CHECKING:
     from rolekey.identity import SigningIdentity
@@ -38,6 +39,8 @@ _END_SECONDS = 2.0
 class Worker:
     """The parent's end. It is safe for threads; one request is under way at a time.
 
+    A process that is forked gets a child of its own, and never speaks to its parent's; it knows the PIN that was read.
+
     Args:
         interaction: answers the child's questions (PIN, passphrase).
     """
@@ -48,6 +51,17 @@ class Worker:
         self._lock = threading.RLock()
         self._kept_pins: dict[PinSource, KeptPin] = {}
         self._kept: KeptPin | None = None
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Let the parent have its child, as Renewable.renew() says."""
+        self._lock = threading.RLock()
+        process, self._process = self._process, None
+        if process is not None:
+            process.returncode = 0  # it is not ours to wait for
+            _close_pipes(process)
+        for pin in self._kept_pins.values():
+            pin.renew()
 
     def open_identity(self, settings: Settings, deadline: Deadline) -> "SigningIdentity":
         """identity.open_identity() in the child; an identity that was open there is closed.
@@ -107,7 +121,9 @@ class Worker:
             try:
                 process = self._process
                 if process is not None and process.stdin is not None:
-                    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                    with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
+                        # Said, and not only by the pipe's end, which a process that was forked may hold open.
+                        write(process.stdin, dump((END,)))
                         process.stdin.close()
                         process.wait(_END_SECONDS)
             finally:
@@ -119,9 +135,7 @@ class Worker:
         if process is not None:
             process.kill()
             process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    pipe.close()  # type: ignore[union-attr]  # both are pipes
+            _close_pipes(process)
 
     def _keep_pin(self, source: PinSource | None) -> KeptPin | None:
         if source is None or source.kind not in KEPT:
@@ -138,7 +152,7 @@ class Worker:
             process = self._process
             request = dump((operation, deadline.remaining(), *arguments))
             try:
-                answer = deadline.run("the token's process", lambda: self._exchange(process, request))
+                answer = deadline.run("the token's process", lambda: self._exchange(process, request, deadline))
             except (errors.DeadlineError, OSError, EOFError, ValueError) as error:
                 if isinstance(error, errors.DeadlineError):
                     self._kill()
@@ -155,7 +169,7 @@ class Worker:
             raise load_error(answer["error"])
         return answer
 
-    def _exchange(self, process: subprocess.Popen[bytes], request: bytes) -> Mapping[str, Any]:
+    def _exchange(self, process: subprocess.Popen[bytes], request: bytes, deadline: Deadline) -> Mapping[str, Any]:
         assert process.stdin is not None  # noqa: S101 - for the type
         assert process.stdout is not None  # noqa: S101 - for the type
         write(process.stdin, request)
@@ -169,6 +183,8 @@ class Worker:
                 self._kept.note(usable=answer["pin_usable"] is True)
             elif "remind" in answer:
                 self._interaction.remind(str(answer["remind"]))
+            elif "person_expected" in answer:
+                deadline.expect_person()
             else:
                 return answer
 
@@ -193,6 +209,12 @@ class _RemoteSigner:
 
     def close(self) -> None:
         self._worker.close_identity()
+
+
+def _close_pipes(process: "subprocess.Popen[bytes]") -> None:
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            pipe.close()  # type: ignore[union-attr]  # both are pipes
 
 
 def _start() -> subprocess.Popen[bytes]:

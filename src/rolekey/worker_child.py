@@ -13,14 +13,13 @@ from typing import Any, BinaryIO
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rolekey.config import Settings
-from rolekey.create_session import request_credentials
 from rolekey.deadline import Deadline
 from rolekey.errors import RolekeyError, error_to_document
+from rolekey.fetch import fetch
 from rolekey.identity import SigningIdentity, open_identity
 from rolekey.pins import Pin
 from rolekey.secret import Secret
-from rolekey.transport import Route, open_ahead
-from rolekey.worker_pipe import KEPT, load_error, read, write
+from rolekey.worker_pipe import END, KEPT, load_error, read, write
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -75,6 +74,8 @@ class _Child:
                 request = pickle.loads(read(self._reader))  # noqa: S301 - from our parent
             except EOFError:
                 return
+            if request[0] == END:
+                return
             try:
                 answer = self._answer(*request)
             except RolekeyError as error:
@@ -95,29 +96,32 @@ class _Child:
 
     def _open(self, settings: Settings, deadline: Deadline) -> dict[str, Any]:
         self._close()
-        self._identity = self._find(settings, deadline)
+        self._identity = open_identity(settings, self._interaction(), deadline, pins=self._pins(settings))
         certificates = (self._identity.certificate, *self._identity.chain)
         first, *rest = (base64.b64encode(c.public_bytes(Encoding.DER)).decode() for c in certificates)
         return {"certificate": first, "chain": rest}
 
     def _fetch(self, settings: Settings, deadline: Deadline) -> dict[str, Any]:
         self._close()
-        opening = open_ahead(str(settings.endpoint), Route.of(settings), deadline)
-        with self._find(settings, deadline) as identity:
-            credentials = request_credentials(settings, identity, deadline, opening=opening)
-            return {
-                "access_key_id": credentials.access_key_id,
-                "secret_access_key": credentials.secret_access_key,
-                "session_token": credentials.session_token,
-                "expires": credentials.expiration.timestamp(),
-                "certificate_expires": identity.certificate.not_valid_after_utc.timestamp(),
-            }
+        deadline.when_person_expected(lambda: write(self._writer, json.dumps({"person_expected": True}).encode()))
+        fetched = fetch(settings, self._interaction(), deadline, pins=self._pins(settings))
+        credentials, until = fetched.credentials, fetched.certificate_expires
+        assert until is not None  # noqa: S101 - for the type
+        return {
+            "access_key_id": credentials.access_key_id,
+            "secret_access_key": credentials.secret_access_key,
+            "session_token": credentials.session_token,
+            "expires": credentials.expiration.timestamp(),
+            "certificate_expires": until.timestamp(),
+        }
 
-    def _find(self, settings: Settings, deadline: Deadline) -> SigningIdentity:
+    def _interaction(self) -> _ParentInteraction:
+        return _ParentInteraction(self._reader, self._writer)
+
+    def _pins(self, settings: Settings) -> _ParentPins | None:
         source = settings.pin_source
         keeps = source is not None and source.kind in KEPT
-        pins = _ParentPins(self._reader, self._writer) if keeps else None
-        return open_identity(settings, _ParentInteraction(self._reader, self._writer), deadline, pins=pins)
+        return _ParentPins(self._reader, self._writer) if keeps else None
 
     def _close(self) -> None:
         identity, self._identity = self._identity, None

@@ -12,6 +12,8 @@ from rolekey.secret import Secret
 MAX_FRAME = 1 << 24
 # Kinds of PinSource that are the parent's, and can be read once.
 KEPT = ("fd", "env")
+# The operation that ends the child.
+END = "end"
 _LENGTH = struct.Struct(">I")
 
 

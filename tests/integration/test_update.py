@@ -1,10 +1,11 @@
 """`rolekey update` as a user runs it: a process of its own, against the emulator or a service that follows a script."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,11 +13,11 @@ from pathlib import Path
 import botocore.session
 import pytest
 
-from rolekey.cli.update import Fetcher
 from rolekey.config import resolve_settings
 from rolekey.emulator import Emulator, for_certificate_authority
 from rolekey.emulator.configuration import DEFAULT_ROLE_ARN
 from rolekey.emulator.session import TemporaryCredentials
+from rolekey.fetcher import Fetcher
 from rolekey.http_server import running
 from rolekey.interaction import NoInteraction
 from support.canaries import canary, found_in, traces_of_process
@@ -67,10 +68,11 @@ def credentials_in(directory: Path) -> str:
 
 
 @contextmanager
-def running_update(*words: str) -> Iterator[subprocess.Popen[str]]:
+def running_update(*words: str, environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
     """`rolekey update`, until the end of the block at the latest."""
     with subprocess.Popen(
         [sys.executable, "-m", "rolekey", "update", *words],
+        env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -158,7 +160,7 @@ def test_key_in_a_token(home, provisioned_token):
             intermediates=str(provisioned_token.intermediate),
         )
         fetch = Fetcher(resolve_settings(options, {}), lambda _deadline: NoInteraction())
-        issued = [fetch().access_key_id for _ in range(3)]
+        issued = [fetch().credentials.access_key_id for _ in range(3)]
     assert re.search("^aws_access_key_id = ASIA", credentials_in(home), re.MULTILINE)
     assert len(set(issued)) == 3
 
@@ -218,8 +220,8 @@ def test_bad_file(files, code, words, once, home, key_options):
 
 @pytest.mark.parametrize("source", ["env:PIN", "fd:0"])
 def test_source_that_can_be_read_once(source):
-    """The loop does not begin with a PIN that it cannot have again: it would end at the first refresh."""
-    words = ["--private-key", "pkcs11:token=a", "--pin-source", source]
+    """The loop does not begin with a password that it cannot have again: it would end at the first refresh."""
+    words = ["--certificate", "a.pem", "--private-key", "handle:0x81010001", "--tpm-parent-password-source", source]
     outcome, asked = refused(words, {"PIN": "1234"})
     outcome.failed(2, "can be read once", "--once")
     assert asked == 0
@@ -262,6 +264,25 @@ def test_loop(home, key_options):
             said = process.stderr.readline()
             assert said, process.wait(60)
         assert "= ASIASECOND\n" in credentials_in(home)
+
+
+def test_a_pin_that_can_be_read_once(home, provisioned_token):
+    """A PIN from a variable, which can be read once, serves for every refresh."""
+    words = [
+        *("--private-key", provisioned_token.uri("p-256", with_pin=False), "--pin-source=env:THE_PIN"),
+        *("--pkcs11-lib", str(provisioned_token.module), "--intermediates", str(provisioned_token.intermediate)),
+    ]
+    scripts = [(short_lived(f"ASIA{number}"),) for number in range(3)]
+    with (
+        ScriptedService(*scripts) as service,
+        running_update(
+            *RunningEmulator(service.url).arguments, *words, environment={"THE_PIN": provisioned_token.user_pin}
+        ) as process,
+    ):
+        assert process.stderr is not None
+        for number in range(2):
+            assert "will be refreshed at" in process.stderr.readline()
+            assert f"= ASIA{number}\n" in credentials_in(home)
 
 
 def test_loop_ends_with_what_waiting_does_not_cure(home, key_options):

@@ -16,7 +16,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("vend", "keys", "doctor"),
+    ("fetcher",),
     ("provider", "worker", "worker_child"),
+    ("fetch",),
     ("cache", "create_session"),
     ("cache_question", "identity", "token_identity", "tpm_identity", "transport"),
     ("token_login", "tpm_login"),
@@ -35,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pkcs11_uri_syntax",),
     ("interaction", "schedule"),
     ("secret", "deadline"),
-    ("errors", "_version", "cached_answer"),
+    ("errors", "_version", "cached_answer", "forks"),
 )
 # Two files that are one thing.
 PEERS = ({"identity", "token_identity"}, {"identity", "tpm_identity"}, {"http_server", "http_protocol"})
@@ -53,7 +55,8 @@ DEPENDENCIES = {
     "pkcs11": ("tokens/*",),
     "tpm2_pytss": ("signers/tpm*", "keys/*"),
     "boto3": ("vend/boto3.py",),
-    "botocore": ("vend/boto3.py",),
+    "botocore": ("vend/boto3.py", "vend/botocore.py", "vend/aiobotocore.py"),
+    "aiobotocore": ("vend/aiobotocore.py",),
 }
 
 # Where every exception may be caught: one probe of doctor, a loop that must live on, the hand-over of what a thread
@@ -61,7 +64,7 @@ DEPENDENCIES = {
 CATCH_ALL = ("doctor/*", "provider.py", "deadline.py")
 CATCH_ALL_FUNCTIONS = {"__main__.py": "main", "cli/main.py": "run"}
 
-ENVIRONMENT = ("__main__.py", "cache.py", "config.py", "pins.py", "cli/*")
+ENVIRONMENT = ("__main__.py", "cache.py", "config.py", "pins.py", "cli/*", "vend/in_process.py")
 
 MAXIMUM_LINES = 320
 

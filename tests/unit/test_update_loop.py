@@ -12,13 +12,9 @@ import pytest
 from rolekey import errors
 from rolekey.cli import update
 from rolekey.cli.terminal import signals_held
-from rolekey.cli.update import Fetcher, keep_fresh, may_pass, place_of
-from rolekey.config import resolve_settings
+from rolekey.cli.update import keep_fresh, may_pass, place_of
 from rolekey.credentials import Credentials
-from rolekey.emulator.configuration import DEFAULT_PROFILE_ARN, DEFAULT_ROLE_ARN, DEFAULT_TRUST_ANCHOR_ARN
 from rolekey.errors import ConfigurationError, RolekeyError
-from rolekey.options import Options
-from rolekey.secret import Secret
 from rolekey.transport import PermanentTransportError
 
 START = 1_800_000_000.0
@@ -255,84 +251,6 @@ def test_file_that_cannot_be_written_for_a_while():
     world.write_error = full
     with pytest.raises(errors.CredentialsFileError):
         world.run()
-
-
-# --- who is asked ---
-
-
-class Person:
-    """Answers, and counts."""
-
-    def __init__(self, *answers: str) -> None:
-        self._answers = list(answers)
-        self.questions: list[str] = []
-        self.reminders: list[str] = []
-
-    def ask(self, question: str) -> Secret | None:
-        self.questions.append(question)
-        return Secret(self._answers.pop(0)) if self._answers else None
-
-    def remind(self, text: str) -> None:
-        self.reminders.append(text)
-
-
-def fetcher_of(person: Person, outcomes: list[RolekeyError | None], monkeypatch: pytest.MonkeyPatch, **more: str):
-    """A Fetcher of which each attempt asks two questions, and what it was answered."""
-    heard: list[list[str | None]] = []
-
-    def attempt(_settings: object, interaction: Person, _deadline: object) -> Credentials:
-        answers = [interaction.ask("PIN: "), interaction.ask("Passphrase: ")]
-        heard.append([answer.reveal() if answer else None for answer in answers])
-        interaction.remind("touch")
-        if failure := outcomes.pop(0):
-            raise failure
-        return Credentials("ASIA", "secret", "token", datetime.now(UTC))
-
-    monkeypatch.setattr(update, "fetch_credentials", attempt)
-    arns = (DEFAULT_TRUST_ANCHOR_ARN, DEFAULT_PROFILE_ARN, DEFAULT_ROLE_ARN)
-    options = Options(**dict(zip(("trust_anchor_arn", "profile_arn", "role_arn"), arns, strict=True)), **more)
-    settings = resolve_settings(options, {})
-    return Fetcher(settings, lambda _deadline: person), heard
-
-
-def test_a_person_is_asked_once(monkeypatch):
-    """What was entered is used again for each refresh, also after the network failed."""
-    person = Person("1234", "secret")
-    fetch, heard = fetcher_of(person, [None, DOWN, None], monkeypatch, private_key="pkcs11:object=a")
-    fetch()
-    with pytest.raises(errors.TransportError):
-        fetch()
-    fetch()
-    assert heard == [["1234", "secret"]] * 3
-    assert person.questions == ["PIN: ", "Passphrase: "]
-    assert person.reminders == ["touch"] * 3
-
-
-@pytest.mark.parametrize(
-    "failure", [error(errors.PinIncorrectError), error(errors.TokenOperationError), error(errors.DeadlineError)]
-)
-def test_an_answer_that_may_be_wrong_is_forgotten(failure, monkeypatch):
-    """What may have been refused is not sent to a token again: the next attempt asks anew."""
-    person = Person("wrong", "a", "right", "b")
-    fetch, heard = fetcher_of(person, [failure, None, None], monkeypatch, private_key="pkcs11:object=a")
-    with pytest.raises(type(failure)):
-        fetch()
-    fetch()
-    fetch()
-    assert heard == [["wrong", "a"], ["right", "b"], ["right", "b"]]
-
-
-def test_nobody_to_be_asked(monkeypatch):
-    """Where nobody answers, or nobody is to be asked, there is no answer, and none is remembered."""
-    fetch, heard = fetcher_of(Person(), [None, None], monkeypatch, private_key="pkcs11:object=a")
-    fetch()
-    fetch()
-    silent = Person("1234")
-    more = {"private_key": "pkcs11:object=a", "pin_source": "none"}
-    fetch, heard_of_silent = fetcher_of(silent, [None], monkeypatch, **more)
-    fetch()
-    assert heard + heard_of_silent == [[None, None]] * 3
-    assert silent.questions == []
 
 
 # --- where ---

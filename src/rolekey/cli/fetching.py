@@ -1,16 +1,14 @@
 """From a command line to credentials: what the commands that ask the service have in common."""
 
-from collections.abc import Callable
 from typing import Any
 
-from rolekey.cli.terminal import Terminal, signals_raise
+from rolekey.cli.terminal import signals_raise
 from rolekey.config import Settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
-from rolekey.errors import ServiceError
-from rolekey.interaction import Interaction, NoInteraction
+from rolekey.fetch import fetch
+from rolekey.interaction import Interaction
 from rolekey.options import Options
-from rolekey.secret import Secret
 
 
 def fetch_credentials(settings: Settings, interaction: Interaction, deadline: Deadline) -> Credentials:
@@ -24,16 +22,9 @@ def fetch_credentials(settings: Settings, interaction: Interaction, deadline: De
     Raises:
         RolekeyError: as open_identity() and request_credentials() say.
     """
-    # Slow to import; not for a wrong option or a hit. While the rest is imported, the connection is made.
-    from rolekey.transport import Route, open_ahead  # noqa: PLC0415
-
-    opening = open_ahead(str(settings.endpoint), Route.of(settings), deadline)
-    from rolekey.create_session import request_credentials  # noqa: PLC0415
-    from rolekey.identity import open_identity  # noqa: PLC0415
-
     # A signal in the middle must leave nothing behind in a TPM.
-    with signals_raise(), open_identity(settings, interaction, deadline) as identity:
-        return request_credentials(settings, identity, deadline, opening=opening)
+    with signals_raise():
+        return fetch(settings, interaction, deadline).credentials
 
 
 def options_from(values: dict[str, Any]) -> Options:
@@ -64,60 +55,3 @@ def options_from(values: dict[str, Any]) -> Options:
         use_dualstack_endpoint=values["use_dualstack_endpoint"],
         timeout=values["timeout"],
     )
-
-
-def person_for(
-    settings: Settings, interaction: Callable[[Deadline], Interaction] = Terminal
-) -> Callable[[Deadline], Interaction]:
-    """Who is asked until a deadline: nobody where ``--pin-source none`` says so.
-
-    Args:
-        settings: may say so.
-        interaction: gives who is asked otherwise.
-    """
-    if settings.pin_source is not None and settings.pin_source.kind == "none":
-        return lambda _deadline: NoInteraction()
-    return interaction
-
-
-class KeptAnswers:
-    """What a person has entered is used again as long as it is accepted.
-
-    Args:
-        interaction: gives who is asked until a deadline.
-    """
-
-    def __init__(self, interaction: Callable[[Deadline], Interaction]) -> None:
-        self._interaction = interaction
-        self._deadline = Deadline(0)
-        self._answers: dict[str, Secret] = {}
-
-    def until(self, deadline: Deadline) -> "KeptAnswers":
-        """For one CreateSession, as a context.
-
-        Args:
-            deadline: how long an answer may take.
-        """
-        self._deadline = deadline
-        return self
-
-    def __enter__(self) -> None:
-        """Nothing is forgotten yet."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _at: object) -> None:
-        # A service that refuses comes after a signature, and so after a PIN that was accepted.
-        if error is not None and not isinstance(error, ServiceError):
-            self._answers.clear()
-
-    def ask(self, question: str) -> Secret | None:
-        """The answer that was given before, or a new one, as Interaction.ask() says."""
-        if question not in self._answers:
-            answer = self._interaction(self._deadline).ask(question)
-            if answer is None:
-                return None
-            self._answers[question] = answer
-        return self._answers[question]
-
-    def remind(self, text: str) -> None:
-        """As Interaction.remind()."""
-        self._interaction(self._deadline).remind(text)

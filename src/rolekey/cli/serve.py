@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rolekey.cli.fetching import KeptAnswers, options_from, person_for
+from rolekey.cli.fetching import options_from
 from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, helper_command
 from rolekey.cli.serving import (
     DEFAULT_HOP_LIMIT,
@@ -19,11 +19,11 @@ from rolekey.cli.serving import (
     open_sockets,
     token_file_of,
 )
-from rolekey.cli.terminal import signals_raise, trace_to_stderr
+from rolekey.cli.terminal import Terminal, signals_raise, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
-from rolekey.credentials import Credentials, Fetched
-from rolekey.deadline import Deadline
+from rolekey.credentials import Credentials
 from rolekey.errors import RolekeyError
+from rolekey.fetcher import Fetcher
 from rolekey.http_server import Limits, Listener, ResponderServer
 from rolekey.pins import claim_descriptor
 from rolekey.provider import Provider, ProviderMetrics
@@ -34,7 +34,6 @@ from rolekey.vend.imds import KEY_BYTES, InstanceMetadata, TokenMint
 from rolekey.vend.local_site import AllowedHosts, LocalSite
 from rolekey.vend.peers import check_for_own_user
 from rolekey.vend.token_file import read_token
-from rolekey.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +105,10 @@ class ServedRole:
     name = "default"
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._answers = KeptAnswers(person_for(settings))
-        self._worker = Worker(self._answers)
+        # The service's own process stays small, and free of keys.
+        self._fetcher = Fetcher(settings, Terminal, apart=True)
         self.role_name = settings.role_arn.role_name
-        self.provider = Provider(self._fetch)
+        self.provider = Provider(self._fetcher)
 
     def current(self) -> Credentials | None:
         """As vend.source.Source says."""
@@ -130,16 +128,7 @@ class ServedRole:
     def close(self) -> None:
         """End the refreshing and the key's process."""
         self.provider.stop()
-        self._worker.close()
-
-    def _fetch(self) -> Fetched:
-        deadline = Deadline.of(self._settings.timeout, attended=True)
-        try:
-            with self._answers.until(deadline):
-                return self._worker.fetch(self._settings, deadline)
-        finally:
-            # Until the next time, which is far away, it would hold memory, a PIN and perhaps a card.
-            self._worker.close()
+        self._fetcher.close()
 
 
 def _serve(served: ServedRole, options: ServeOptions, *, print_env: bool) -> None:

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rolekey.cli.fetching import KeptAnswers, fetch_credentials, options_from, person_for
+from rolekey.cli.fetching import fetch_credentials, options_from
 from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, helper_command
 from rolekey.cli.main import report
-from rolekey.cli.terminal import Terminal, shield_output, signals_held, trace_to_stderr
+from rolekey.cli.terminal import Terminal, shield_output, signals_held, signals_raise, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
 from rolekey.credentials import Credentials, format_timestamp
 from rolekey.deadline import Deadline
@@ -30,7 +30,8 @@ from rolekey.errors import (
     TokenOperationError,
     TransportError,
 )
-from rolekey.interaction import Interaction
+from rolekey.fetch import person_for
+from rolekey.fetcher import Fetcher
 from rolekey.pins import claim_descriptor
 from rolekey.schedule import seconds_to_refresh, seconds_to_retry
 from rolekey.vend.credentials_file import Place, check_place, write_credentials
@@ -58,9 +59,8 @@ def update(**values: Any) -> None:
     settings = resolve_settings(options_from(values), os.environ)
     place = place_of(values["profile"], os.environ)
     if not values["once"]:
-        _check_pin_source(settings)
+        _check_passwords(settings)
     check_place(place)
-    fetch = Fetcher(settings, Terminal)
 
     def write(credentials: Credentials) -> None:
         write_credentials(place, credentials, uninterrupted=signals_held)
@@ -69,8 +69,16 @@ def update(**values: Any) -> None:
         )
 
     if values["once"]:
-        write(fetch())
+        deadline = Deadline.of(settings.timeout, attended=True)
+        write(fetch_credentials(settings, person_for(settings, Terminal)(deadline), deadline))
     else:
+        fetcher = Fetcher(settings, Terminal)
+
+        def fetch() -> Credentials:
+            # A signal in the middle must leave nothing behind in a TPM.
+            with signals_raise():
+                return fetcher().credentials
+
         keep_fresh(fetch, write)
 
 
@@ -100,38 +108,13 @@ def _expanded(text: str) -> Path:
     return Path(path).absolute()
 
 
-def _check_pin_source(settings: Settings) -> None:
-    for source in (settings.pin_source, settings.tpm.parent_password_source):
-        if source is not None and source.kind in ("env", "fd"):
-            raise ConfigurationError(
-                f"{source} can be read once, and what it gives is needed for each refresh",
-                hint="give --pin-source file:PATH or systemd:NAME, or --once",
-            )
-
-
-class Fetcher:
-    """Asks for credentials again and again: certificate and key are looked for anew each time.
-
-    What a person has entered is kept in memory, and used again as long as it is accepted.
-
-    Args:
-        settings: what is asked.
-        interaction: makes one for a deadline.
-    """
-
-    def __init__(self, settings: Settings, interaction: Callable[[Deadline], Interaction]) -> None:
-        self._settings = settings
-        self._answers = KeptAnswers(person_for(settings, interaction))
-
-    def __call__(self) -> Credentials:
-        """One CreateSession.
-
-        Raises:
-            RolekeyError: as fetch_credentials() says.
-        """
-        deadline = Deadline.of(self._settings.timeout, attended=True)
-        with self._answers.until(deadline):
-            return fetch_credentials(self._settings, self._answers, deadline)
+def _check_passwords(settings: Settings) -> None:
+    source = settings.tpm.parent_password_source
+    if source is not None and source.kind in ("env", "fd"):
+        raise ConfigurationError(
+            f"{source} can be read once, and what it gives is needed for each refresh",
+            hint="give --tpm-parent-password-source file:PATH or systemd:NAME, or --once",
+        )
 
 
 def keep_fresh(

@@ -6,6 +6,7 @@ A connection can be opened while there is nothing to send yet: the handshakes th
 import http.client
 import socket
 import ssl
+import threading
 import time
 from urllib.parse import urlsplit
 
@@ -40,9 +41,19 @@ class Opening:
 
     def __init__(self, url: str, route: Route, deadline: Deadline) -> None:
         self._since = time.monotonic()
-        self._started: Started[http.client.HTTPConnection] | None = deadline.start(
-            "the connection", lambda: _connect(url, route, deadline)
-        )
+        self._lock = threading.Lock()
+        self._opened: http.client.HTTPConnection | None = None
+        self._is_given_up = False
+
+        def connect() -> http.client.HTTPConnection:
+            connection = _connect(url, route, deadline)
+            with self._lock:
+                self._opened = connection
+                if self._is_given_up:
+                    connection.close()
+            return connection
+
+        self._started: Started[http.client.HTTPConnection] | None = deadline.start("the connection", connect)
 
     def take(self, host: str) -> http.client.HTTPConnection | None:
         """The connection, once; None where it was taken, or was opened too long ago.
@@ -62,6 +73,14 @@ class Opening:
             return connection
         connection.close()
         return None
+
+    def close(self) -> None:
+        """Give the connection up where nobody has taken it; never waits."""
+        with self._lock:
+            if self._started is not None:
+                self._is_given_up = True
+                if self._opened is not None:
+                    self._opened.close()
 
 
 def send_directly(request: Post, route: Route, deadline: Deadline, opening: Opening | None = None) -> Answer:

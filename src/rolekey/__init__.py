@@ -7,6 +7,10 @@ A program asks like this; every error is a RolekeyError (rolekey.errors draws th
     with rolekey.open_identity(settings, rolekey.NoInteraction(), deadline) as identity:
         credentials = rolekey.request_credentials(settings, identity, deadline)
 
+and with boto3, whose credentials then refresh by themselves::
+
+    s3 = rolekey.boto3_session(rolekey.Options(trust_anchor_arn=..., ...)).client("s3")
+
 Importing rolekey loads nothing heavy: each name is imported when it is used.
 """
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from rolekey.interaction import NoInteraction
     from rolekey.options import Options
     from rolekey.secret import Secret
+    from rolekey.vend.boto3 import boto3_session
 
 __all__ = [
     "Credentials",
@@ -34,6 +39,7 @@ __all__ = [
     "Settings",
     "SigningIdentity",
     "__version__",
+    "boto3_session",
     "open_identity",
     "request_credentials",
     "resolve_settings",
@@ -48,6 +54,7 @@ _HOMES = {
     "Secret": "secret",
     "Settings": "config",
     "SigningIdentity": "identity",
+    "boto3_session": "vend.boto3",
     "open_identity": "identity",
     "request_credentials": "create_session",
     "resolve_settings": "config",

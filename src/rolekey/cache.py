@@ -11,15 +11,16 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import field
 from pathlib import Path
 
-from rolekey.cache_question import Question
+from rolekey.cache_question import Question, question_of
 from rolekey.cached_answer import (
     ENTRY_FIELDS,
     alias_name,
+    cache_directory,
     is_fresh,
     is_private_directory,
     pack,
@@ -28,9 +29,10 @@ from rolekey.cached_answer import (
     times,
     unpack,
 )
+from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError, PinRequiredError, RolekeyError, error_from_document, error_to_document
-from rolekey.private_files import is_still, mark_lock, replace_private_file, take_lock
+from rolekey.private_files import HeldLock, is_still, mark_lock, replace_private_file, take_lock
 from rolekey.value import Value
 
 log = logging.getLogger(__name__)
@@ -91,20 +93,23 @@ class Cache:
             self._directory.mkdir(mode=0o700)
         return is_private_directory(str(self._directory))
 
-    def answer(self, question: Question, fetch: Callable[[], Answer], deadline: Deadline) -> bytes:
+    def answer(
+        self, question: Question, fetch: Callable[[], Answer], deadline: Deadline, *, last_good: bool = True
+    ) -> bytes:
         """The known answer, or a new one.
 
         Args:
             question: what is asked.
             fetch: asks for new credentials; called by at most one process at a time.
             deadline: how long another process's attempt is waited for.
+            last_good: what is known and lives for two minutes more is the answer where fetch() fails.
 
         Returns:
             The bytes for stdout.
 
         Raises:
-            RolekeyError: what fetch() raised, here or in the process that was waited for, and credentials that live for
-                two minutes more are not there; or DeadlineError.
+            RolekeyError: what fetch() raised, here or in the process that was waited for, and no last good answer
+                takes its place; or DeadlineError.
         """
         if known := self._fresh(question):
             self._write_alias(question)
@@ -119,7 +124,7 @@ class Cache:
                     raise failure
                 return self._new(question, fetch, deadline, lock)
         except RolekeyError as error:
-            if old := self._alive(question):
+            if last_good and (old := self._alive(question)):
                 log.debug("cache: the refresh failed, what is known lives on: %s", error.message)
                 return old
             raise
@@ -177,13 +182,14 @@ class Cache:
             log.debug("cache: no lock: %s", error.strerror)
             yield None
             return
+        held = HeldLock(lock)
         try:
             mark_lock(lock, person_expected=False)
             deadline.when_person_expected(lambda: mark_lock(lock, person_expected=True))
             yield lock
         finally:
             deadline.when_person_expected(lambda: None)  # the descriptor's number may soon be another file's
-            os.close(lock)
+            held.release()
 
     def _new(self, question: Question, fetch: Callable[[], Answer], deadline: Deadline, lock: int | None) -> bytes:
         try:
@@ -253,6 +259,26 @@ class Cache:
                 for path in self._files(suffix):
                     if now - path.lstat().st_mtime > seconds:
                         path.unlink(missing_ok=True)
+
+
+def cached_question(
+    settings: Settings, words: Sequence[str], environment: Mapping[str, str]
+) -> tuple[Cache, Question] | None:
+    """The user's cache, and what is asked of it; None where there is none, or none for this question.
+
+    Args:
+        settings: resolved.
+        words: the command line without the program's name; none where a program asks.
+        environment: the process's.
+    """
+    directory = cache_directory(environment)
+    cache = Cache(Path(directory)) if directory else None
+    if cache is None or not cache.is_usable():
+        log.debug("cache: none: %s is not a directory of ours that is closed to others", directory)
+        return None
+    question = question_of(settings, words, environment)
+    log.debug("cache: %s", f"{directory}/{question.name}.entry" if question else "none for what can be read only once")
+    return (cache, question) if question else None
 
 
 def _fields_of(path: Path) -> list[bytes] | None:

@@ -28,9 +28,13 @@ def fetch(
     from rolekey.create_session import request_credentials  # noqa: PLC0415
     from rolekey.identity import open_identity  # noqa: PLC0415
 
-    with open_identity(settings, interaction, deadline, pins=pins) as identity:
-        credentials = request_credentials(settings, identity, deadline, opening=opening)
-        return Fetched(credentials, identity.certificate.not_valid_after_utc)
+    try:
+        with open_identity(settings, interaction, deadline, pins=pins) as identity:
+            credentials = request_credentials(settings, identity, deadline, opening=opening)
+            return Fetched(credentials, identity.certificate.not_valid_after_utc)
+    finally:
+        if opening is not None:
+            opening.close()  # not taken where there is no signature to be sent
 
 
 def person_for(settings: Settings, ask_until: AskUntil) -> AskUntil:

@@ -15,6 +15,7 @@ from pathlib import Path
 from rolekey.cached_answer import is_private_directory
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError
+from rolekey.forks import renew_after_fork
 
 _POLL_SECONDS = 0.01
 
@@ -130,6 +131,35 @@ def check_ours(path: Path, status: os.stat_result) -> None:
         raise OSError(errno.EPERM, f"{path} belongs to user {status.st_uid}")
     if stat.S_IMODE(status.st_mode) & 0o022:
         raise OSError(errno.EPERM, f"{path} can be written by others")
+
+
+class HeldLock:
+    """A lock's open file. A process that is forked meanwhile would hold the lock with its copy, as long as it lives.
+
+    Args:
+        descriptor: from take_lock().
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Leave the lock to the parent, as Renewable.renew() says."""
+        self._close()
+
+    def release(self) -> None:
+        """Give it up, for whoever has a copy of the file."""
+        if sys.platform != "win32":
+            import fcntl  # noqa: PLC0415 - POSIX only
+
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self._close()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def mark_lock(descriptor: int, *, person_expected: bool) -> None:

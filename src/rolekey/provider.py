@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import NoReturn
 
 from rolekey.credentials import Credentials, Fetched
 from rolekey.errors import MalformedResponseError, RolekeyError, ServiceError
@@ -84,6 +85,9 @@ class Provider:
         """Go on with what is there, and with locks of its own, as Renewable.renew() says."""
         self._flight = threading.Lock()
         self._wake = threading.Event()
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("credentials that refresh are neither pickled nor copied: pass on the Options")
 
     def fresh(self) -> Credentials | None:
         """The credentials, if there is no need to ask for new ones; never waits."""

@@ -57,7 +57,8 @@ DEPENDENCIES = {
     "pkcs11": ("tokens/*",),
     "tpm2_pytss": ("signers/tpm*", "keys/*"),
     "boto3": ("vend/boto3.py",),
-    "botocore": ("vend/boto3.py",),
+    "botocore": ("vend/boto3.py", "vend/botocore.py", "vend/aiobotocore.py"),
+    "aiobotocore": ("vend/aiobotocore.py",),
 }
 
 # Where every exception may be caught: one probe of doctor, a loop that must live on, the hand-over of what a thread
@@ -65,7 +66,7 @@ DEPENDENCIES = {
 CATCH_ALL = ("doctor/*", "provider.py", "deadline.py")
 CATCH_ALL_FUNCTIONS = {"__main__.py": "main", "cli/main.py": "run"}
 
-ENVIRONMENT = ("__main__.py", "cache.py", "config.py", "pins.py", "cli/*")
+ENVIRONMENT = ("__main__.py", "cache.py", "config.py", "pins.py", "cli/*", "vend/in_process.py")
 
 MAXIMUM_LINES = 320
 

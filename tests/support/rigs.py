@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from support import namespaces, node_sdk, opencryptoki_rig, pcscd, sdks
+from support import aiobotocore, namespaces, node_sdk, opencryptoki_rig, pcscd, sdks
 from support.card_rig import find_opensc, find_ykcs11
 from support.mounts import can_mount
 from support.nss_rig import find_nss
@@ -49,6 +49,7 @@ MINIMUM_TESTS = {
     "awscli": 14,
     "go": 9,
     "moto": 2,
+    "aiobotocore": 2,
     "strace": 7,
     "systemd": 1,
     "tmpfs": 3,
@@ -162,6 +163,7 @@ RIGS = {
         Rig("go", sdks.can_run_go, "install Go as new as tests/interop/go/go.mod says, and run scripts/go-programs"),
         Rig("moto", _has_moto, "run scripts/moto-packages"),
         Rig("awscli", _has_awscli, "pip install awscli"),
+        Rig("aiobotocore", aiobotocore.can_run, "scripts/aiobotocore"),
         Rig("tmpfs", can_mount, "allow mount namespaces"),
     )
 }

@@ -1,13 +1,16 @@
 """Credentials that stay fresh: when new ones are asked for, and what everybody gets while that goes wrong."""
 
 import itertools
+import os
+import signal
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
 
 from rolekey.credentials import Credentials, Fetched
-from rolekey.errors import RolekeyError, TransportError
+from rolekey.errors import MalformedResponseError, RolekeyError, TransportError
 from rolekey.provider import LONGEST_SLEEP, Provider
 from support.watching import wait_until
 
@@ -60,6 +63,12 @@ class CountedLock:
         self._lock.acquire()
 
     def __exit__(self, *_):
+        self._lock.release()
+
+    def acquire(self, *, blocking):
+        return self._lock.acquire(blocking=blocking)
+
+    def release(self):
         self._lock.release()
 
 
@@ -231,3 +240,186 @@ def test_metrics(world):
     assert metrics.expires == metrics.certificate_expires == pytest.approx(START + HOUR + 0.5)
     assert metrics.seconds == pytest.approx(0.5)
     assert metrics.last_success == pytest.approx(START + 0.5)
+
+
+# --- without a thread that refreshes ---
+
+
+@pytest.mark.parametrize(("life", "window"), [(12 * HOUR, 900), (HOUR, 900), (900, 450)])
+def test_obtained_once_per_life_in_the_window(life, window):
+    """Whoever asks for credentials every few seconds asks the service once per life, in the first window."""
+    world = World(life, seconds=0)
+    provider = world.provider()
+    keys = set()
+    while world.now < START + 3 * life:
+        keys.add(provider.obtain().access_key_id)
+        world.now += 10
+    pauses = [later - sooner for sooner, later in zip(world.asked, world.asked[1:], strict=False)]
+    assert pauses
+    assert all(life - window <= pause <= life - window + 10 for pause in pauses)
+    assert len(keys) == len(world.asked)
+
+
+def test_a_failure_in_the_first_window(world, caplog):
+    """It is said in the log, the credentials go on, and the next attempt waits: not every call asks again."""
+    provider = world.provider()
+    before = provider.obtain()
+    world.now = START + HOUR - 890
+    world.down = True
+    for _ in range(100):
+        assert provider.obtain() is before
+        world.now += 0.1
+    assert 2 <= len(world.asked) <= 4
+    assert "no new credentials: down" in caplog.text
+    world.down = False
+    world.now += 60
+    assert provider.obtain() is not before
+
+
+def test_a_failure_in_the_second_window(world):
+    """It is raised, although the credentials have not expired; who comes in the next seconds hears of it, too."""
+    provider = world.provider()
+    provider.obtain()
+    world.now = START + HOUR - 590
+    world.down = True
+    for asked in (2, 2, 3):
+        with pytest.raises(TransportError, match="down"):
+            provider.obtain()
+        assert len(world.asked) == asked
+        world.now += 3
+    world.down = False
+    world.now += 3
+    assert provider.obtain().access_key_id == "ASIA4"
+
+
+def test_a_pause_does_not_reach_into_the_second_window(world):
+    """However long the pause after failures in the first window, in the second one nothing goes on untried."""
+    provider = world.provider()
+    provider.obtain()
+    world.down = True
+    world.now = START + HOUR - 890
+    while world.now < START + HOUR - 605:
+        provider.obtain()
+        world.now += 1
+    world.now = START + HOUR - 590
+    with pytest.raises(TransportError):
+        provider.obtain()
+
+
+def test_nothing_expired_is_obtained(world):
+    """Expired credentials are handed out to nobody: not the old ones, and not new ones that came too late."""
+    provider = world.provider()
+    provider.obtain()
+    world.now += 2 * HOUR
+    world.down = True
+    with pytest.raises(TransportError):
+        provider.obtain()
+    late = World(life=-1)
+    with pytest.raises(MalformedResponseError, match="had expired"):
+        late.provider().obtain()
+
+
+def test_the_tracebacks_of_a_failure_do_not_pile_up(world):
+    """A failure that is raised to many does not carry all their frames along."""
+    provider = world.provider()
+    world.down = True
+    lengths = set()
+    for _ in range(5):
+        with pytest.raises(TransportError) as raised:
+            provider.obtain()
+        lengths.add(len(raised.traceback))
+    assert len(lengths) == 1
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("left", [None, 100], ids=["first", "second window"])
+def test_a_crowd_shares_one_attempt(down, left, world):
+    """32 threads that need credentials at once make one CreateSession, whose outcome is everybody's."""
+    gate, entered = threading.Event(), threading.Event()
+    gate.set()
+
+    def fetch():
+        entered.set()
+        assert gate.wait(20)
+        return world.fetch()
+
+    provider = Provider(fetch, clock=lambda: world.now)
+    if left is not None:
+        provider.obtain()
+        world.now = START + HOUR - left
+    before = len(world.asked)
+    world.down = down
+    gate.clear()
+    entered.clear()
+    provider._flight = arrivals = CountedLock()
+    results = []
+
+    def ask():
+        try:
+            results.append(provider.obtain())
+        except RolekeyError as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    assert entered.wait(20)
+    while arrivals.count < 32:
+        time.sleep(0.001)
+    gate.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(world.asked) == before + 1
+    assert len(results) == 32
+    assert len(set(map(id, results))) == 1
+    assert isinstance(results[0], RolekeyError) is down
+
+
+def test_nobody_waits_in_the_first_window(world):
+    """While one asks in the first window, the others get what is there at once."""
+    gate, entered = threading.Event(), threading.Event()
+    gate.set()
+
+    def fetch():
+        entered.set()
+        assert gate.wait(20)
+        return world.fetch()
+
+    provider = Provider(fetch, clock=lambda: world.now)
+    before = provider.obtain()
+    world.now = START + HOUR - 700
+    gate.clear()
+    entered.clear()
+    thread = threading.Thread(target=provider.obtain)
+    thread.start()
+    assert entered.wait(20)
+    assert provider.obtain() is before
+    gate.set()
+    thread.join(20)
+    assert provider.obtain() is not before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_fork_in_the_middle(world):
+    """A process that is forked while a thread asks does not wait for a thread that it does not have."""
+    gate, entered = threading.Event(), threading.Event()
+    parent = os.getpid()
+
+    def fetch():
+        entered.set()
+        assert os.getpid() != parent or gate.wait(20)
+        return world.fetch()
+
+    provider = Provider(fetch, clock=lambda: world.now)
+    thread = threading.Thread(target=provider.obtain)
+    thread.start()
+    assert entered.wait(20)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if provider.obtain().access_key_id == "ASIA1" else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    gate.set()
+    thread.join(20)
+    assert provider.obtain().access_key_id == "ASIA1"

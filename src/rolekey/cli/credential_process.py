@@ -1,15 +1,11 @@
 """``rolekey credential-process``: credentials for the SDKs and the AWS CLI."""
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from rolekey.cache import Answer, Cache
-from rolekey.cache_question import Question, question_of
-from rolekey.cached_answer import cache_directory
+from rolekey.cache import Answer, cached_question
 from rolekey.cli.fetching import fetch_credentials, settings_from
 from rolekey.cli.flags import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, helper_command
 from rolekey.cli.terminal import Terminal, can_ask, shield_output
@@ -17,8 +13,6 @@ from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.fetch import person_for
 from rolekey.interaction import Interaction
-
-log = logging.getLogger(__name__)
 
 
 @helper_command("credential-process", (*HELPER_FLAGS, *OWN_FLAGS, NO_CACHE))
@@ -33,24 +27,14 @@ def credential_process(names: Sequence[str], **values: Any) -> None:
     attended = can_ask()
     deadline = Deadline.of(settings.timeout, attended=attended)
     interaction = person_for(settings, Terminal)(deadline)
-    cache, question = (None, None) if values["no_cache"] else _cached(settings)
-    if cache is None or question is None:
+    found = None if values["no_cache"] else cached_question(settings, sys.argv[1:], os.environ)
+    if found is None:
         output = _fetch(settings, interaction, deadline).output
     else:
+        cache, question = found
         output = cache.answer(question, lambda: _fetch(settings, interaction, deadline), deadline)
     sys.stdout.write(output.decode("ascii"))
     sys.stdout.flush()
-
-
-def _cached(settings: Settings) -> tuple[Cache | None, Question | None]:
-    directory = cache_directory(os.environ)
-    cache = Cache(Path(directory)) if directory else None
-    if cache is None or not cache.is_usable():
-        log.debug("cache: none: %s is not a directory of ours that is closed to others", directory)
-        return None, None
-    question = question_of(settings, sys.argv[1:], os.environ)
-    log.debug("cache: %s", f"{directory}/{question.name}.entry" if question else "none for what can be read only once")
-    return cache, question
 
 
 def _fetch(settings: Settings, interaction: Interaction, deadline: Deadline) -> Answer:

@@ -45,7 +45,7 @@ class STS:
         clock: the time, aware; the machine's unless given.
 
     Raises:
-        EmulatorConfigurationError: a URL or an access key id that is none.
+        EmulatorConfigurationError: a URL or keys that are none.
     """
 
     def __init__(
@@ -63,6 +63,8 @@ class STS:
             )
         if not _ACCESS_KEY_ID.fullmatch(access_key_id):
             raise EmulatorConfigurationError("the access key id for STS may have letters, digits and _ only")
+        if not (secret_access_key.isascii() and secret_access_key.isprintable()):
+            raise EmulatorConfigurationError("the secret access key for STS may have printable ASCII only")
         self._host = found[1].strip("[]")
         self._port = int(found[2] or 80)
         self._authority = url.removeprefix("http://").rstrip("/")

@@ -5,6 +5,7 @@ one ahead has much else to import, so that nothing is imported here that the fir
 """
 
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -31,10 +32,20 @@ class Opening:
 
     def __init__(self, url: str, route: Route, deadline: Deadline) -> None:
         self._since = time.monotonic()
+        self._lock = threading.Lock()
+        self._opened: socket.socket | None = None
+        self._is_given_up = False
         what = f"the connection to {urlsplit(url).netloc}"
-        self._started: Started[socket.socket] | None = deadline.start(
-            "the connection", lambda: connect(url, route, deadline, what)
-        )
+
+        def open_it() -> socket.socket:
+            connection = connect(url, route, deadline, what)
+            with self._lock:
+                self._opened = connection
+                if self._is_given_up:
+                    connection.close()
+            return connection
+
+        self._started: Started[socket.socket] | None = deadline.start("the connection", open_it)
 
     def take(self, host: str) -> socket.socket | None:
         """The connection, once; None where it was taken, or was opened too long ago.
@@ -54,6 +65,14 @@ class Opening:
             return connection
         connection.close()
         return None
+
+    def close(self) -> None:
+        """Give the connection up where nobody has taken it; never waits."""
+        with self._lock:
+            if self._started is not None:
+                self._is_given_up = True
+                if self._opened is not None:
+                    self._opened.close()
 
 
 def connect(url: str, route: Route, deadline: Deadline, what: str) -> socket.socket:

@@ -1,6 +1,7 @@
 """The output of a ``credential_process`` (AWS, cli-configure-sourcing-external)."""
 
 import json
+from datetime import datetime
 
 from rolekey.credentials import Credentials, format_timestamp
 
@@ -23,3 +24,21 @@ def credential_process_json(credentials: Credentials) -> str:
         "Expiration": format_timestamp(credentials.expiration),
     }
     return json.dumps(document, separators=(",", ":"))
+
+
+def read_credential_process_json(text: bytes) -> Credentials:
+    """The credentials in a document of credential_process_json().
+
+    Args:
+        text: the document.
+
+    Raises:
+        ValueError: it is none.
+    """
+    document = json.loads(text)
+    try:
+        key_id, secret, token = (document[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
+        expiration = datetime.fromisoformat(document["Expiration"])
+    except (KeyError, TypeError) as error:
+        raise ValueError("no document of a credential_process") from error
+    return Credentials(str(key_id), str(secret), str(token), expiration)

@@ -183,6 +183,7 @@ def test_addresses_of_this_machine(url):
         ({}, "http://127.0.0.1:1", "needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
         (USER | {"AWS_SECRET_ACCESS_KEY": ""}, "http://127.0.0.1:1", "needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS"),
         (USER | {"AWS_ACCESS_KEY_ID": "a b"}, "http://127.0.0.1:1", "may have letters, digits and _ only"),
+        (USER | {"AWS_SECRET_ACCESS_KEY": f"{KEY}\udcff"}, "http://127.0.0.1:1", "may have printable ASCII only"),
         (USER, "http://192.0.2.1", "an address of this machine"),
     ],
 )

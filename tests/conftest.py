@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.pkcs11_spy import PKCS11Spy
 from support.rigs import MINIMUM_TESTS, RIGS, RigRule, find_spy
@@ -23,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Puts the rig rule in force, and keeps the developer's own AWS settings away from the tests."""
     config.addinivalue_line("markers", "rig(name, ...): what the test runs against; see tests/support/rigs.py")
+    # No example fails for being slow: a machine may be busy.
+    settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
     require = config.getoption("--require-rigs") or os.environ.get("ROLEKEY_REQUIRE_RIGS") == "1"
     complete = require or config.getoption("--complete")
     config.pluginmanager.register(RigRule(RIGS, MINIMUM_TESTS, require=require, complete=complete), "rig-rule")

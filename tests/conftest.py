@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.pkcs11_spy import PKCS11Spy
 from support.rigs import MINIMUM_TESTS, RIGS, RigRule, find_spy
@@ -30,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.addinivalue_line("markers", "rig(name, ...): what the test runs against; see tests/support/rigs.py")
+    # No example fails for being slow: a machine may be busy.
+    settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
     require = config.getoption("--require-rigs") or os.environ.get("ROLEKEY_REQUIRE_RIGS") == "1"
     complete = require or config.getoption("--complete")
     config.pluginmanager.register(RigRule(RIGS, MINIMUM_TESTS, require=require, complete=complete), "rig-rule")

@@ -426,9 +426,9 @@ def test_module_that_goes_wrong(tmp_path, provisioned_token, pkcs11_shim, fault)
     """A module that hangs or crashes costs one refresh: the last good credentials go on, the next refresh works."""
     shimmed = pkcs11_shim.over(provisioned_token.module, tmp_path / "shim")
     source = f"file:{provisioned_token.pin_file}"
-    with ScriptedService((short_lived("ASIAFIRST", 22),)) as service:
+    with ScriptedService((short_lived("ASIAFIRST", 34),)) as service:
         arguments = RunningEmulator(service.url).arguments
-        words = token_words(provisioned_token, shimmed.module, "--pin-source", source, "--timeout=2")
+        words = token_words(provisioned_token, shimmed.module, "--pin-source", source, "--timeout=5")
         with running_serve(tmp_path, *arguments, *words, environment=shimmed.environment) as served:
             service.follow(short_lived("ASIASECOND", 3600))
             shimmed.rule("C_Sign", **{fault: True})
@@ -446,7 +446,7 @@ def test_module_that_goes_wrong(tmp_path, provisioned_token, pkcs11_shim, fault)
 def test_nothing_valid_is_left(tmp_path, key_options):
     """Credentials that have expired are followed by 503 with the cause's code and message, and by new ones."""
     with (
-        ScriptedService((short_lived("ASIAFIRST", 7),), (REFUSAL,)) as service,
+        ScriptedService((short_lived("ASIAFIRST", 12),), (REFUSAL,)) as service,
         running_serve(tmp_path, *RunningEmulator(service.url).arguments, *key_options) as served,
     ):
         assert served.key_id() == "ASIAFIRST"

@@ -15,7 +15,7 @@ from support.serve_process import NAME, running_serve, short_lived
 from support.service import answer
 
 CLIENTS = 500
-LIFE = 9  # seconds, of credentials; they are refreshed after five
+LIFE = 16  # seconds, of credentials; they are refreshed after eight
 PAUSE = 0.5  # seconds between two requests of a client
 
 
@@ -94,7 +94,7 @@ async def poll(service, served, clients):
                     task.result()
             await asyncio.sleep(0.1)
 
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         await until(lambda client: len(client.seen) > 1)
         service.down = True
         await until(lambda client: client.seen[-1] == 0)
@@ -109,7 +109,7 @@ def test_an_outage_with_many_clients(tmp_path):
     """Clients get the last good credentials, then 503, then fresh ones; one CreateSession is under way at a time."""
     root = make_root()
     certificate, key = root.issue(common_name="machine").write(tmp_path, "leaf")
-    words = ["--certificate", str(certificate), "--private-key", str(key), "--timeout", "10"]
+    words = ["--certificate", str(certificate), "--private-key", str(key)]
     with (
         Service() as service,
         running_serve(tmp_path, *RunningEmulator(f"http://{service.address}").arguments, *words) as served,

@@ -29,7 +29,7 @@ ROLES = "/latest/meta-data/iam/security-credentials/"
 NAME = "default"
 
 
-def short_lived(access_key_id: str, seconds: float = 9, **more: object) -> bytes:
+def short_lived(access_key_id: str, seconds: float = 14, **more: object) -> bytes:
     """An answer to a CreateSession, whose credentials are refreshed within seconds.
 
     Args:

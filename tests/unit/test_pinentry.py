@@ -12,6 +12,7 @@ from rolekey.cli.pinentry import Pinentry, escaped, pinentry_program
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError, PinRequiredError, RolekeyError
 from rolekey.secret import Secret
+from support.process import at_its_deadline
 
 CANARY = "hunter2-canary"
 QUESTION = "PIN of token 100% x\x1b]0;title\x07\nD evil, key p-256 for role r: "
@@ -148,13 +149,18 @@ def test_window_that_nobody_answers(text, script, tmp_path):
     os.mkfifo(tmp_path / "alive")
     reading = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
     held = f"import os; os.set_inheritable(os.open({str(tmp_path / 'alive')!r}, os.O_WRONLY), True)"
+    held += f"; os.mkdir({str(tmp_path / 'begun')!r})"
     path = script(f"{held}\n{text}")
-    start = time.monotonic()
-    try:
+
+    def attempt(seconds):
+        start = time.monotonic()
         with pytest.raises(DeadlineError, match="an answer in pinentry's window"):
-            ask(path, 1.0)
-        assert time.monotonic() - start < 20
-        assert select.select([reading], [], [], 20)[0]
+            ask(path, float(seconds))
+        assert time.monotonic() - start < float(seconds) + 60
+
+    try:
+        at_its_deadline(attempt, (tmp_path / "begun").exists)
+        assert select.select([reading], [], [], 60)[0]
         assert os.read(reading, 1) == b""  # nobody has the other end open any more
     finally:
         os.close(reading)

@@ -86,16 +86,25 @@ class TPM:
         esapi: the TSS's context.
         address: for messages.
         check: raises where nobody waits any more.
+        note: is told each time that the TPM is busy.
         deadline: how long a busy TPM is asked again.
 
     Attributes:
         left: the TPM's handles of what could not be unloaded over this connection.
     """
 
-    def __init__(self, esapi: Any, address: TPMAddress, check: Callable[[], None], deadline: Deadline) -> None:
+    def __init__(
+        self,
+        esapi: Any,
+        address: TPMAddress,
+        check: Callable[[], None],
+        note: Callable[[SignerError], None],
+        deadline: Deadline,
+    ) -> None:
         self.esapi = esapi
         self.address = address
         self._check = check
+        self._note = note
         self._deadline = deadline
         self._loaded: list[Any] = []
         self.left: list[int] = []
@@ -114,7 +123,6 @@ class TPM:
         pause = FIRST_PAUSE
         while True:
             self._check()
-            before = self._deadline.remaining()
             try:
                 if trial is not None:
                     trial.verdict = "unclear"
@@ -123,10 +131,10 @@ class TPM:
                 code = plain(error.rc)
                 if trial is not None and code is not None:
                     trial.verdict = "refused" if code in (AUTH_FAIL, BAD_AUTH) else "unasked"
-                left = self._deadline.remaining()
-                # As in tpm_device: the code says more than the deadline, which would cut off a further attempt.
-                if code not in TRY_AGAIN or left <= pause + (before - left):
-                    raise self._failure(doing, error, trial) from error
+                failure = self._failure(doing, error, trial)
+                if code not in TRY_AGAIN or self._deadline.remaining() <= pause:
+                    raise failure from error
+                self._note(failure)
                 log.debug("%s: %s, once more", doing, name_of(error.rc))
             else:
                 if trial is not None:

@@ -17,7 +17,7 @@ from typing import TypeVar
 from tpm2_pytss import ESAPI, TSS2_Exception
 
 from rolekey.deadline import Deadline
-from rolekey.errors import SignerError, TokenOperationError, TokenStateError
+from rolekey.errors import DeadlineError, SignerError, TokenOperationError, TokenStateError
 from rolekey.private_files import make_directory, take_lock
 from rolekey.signers.tpm_connection import FIRST_PAUSE, LONGEST_PAUSE, TPM, return_code
 from rolekey.signers.tpm_return_codes import NO_ROOM
@@ -39,6 +39,8 @@ class Errand:
         self._mutex = threading.Lock()
         self._done = threading.Event()
         self._begun = self._given_up = False
+        #: The last one of a TPM that is asked again.
+        self.refusal: SignerError | None = None
 
     def begin(self) -> None:
         """From here on there is something to unload or to note."""
@@ -54,6 +56,10 @@ class Errand:
         """
         if self._given_up:
             raise TokenOperationError("the work at the TPM was given up", hint="run the command again")
+
+    def note(self, refusal: SignerError) -> None:
+        """The TPM is full or busy, and is asked again."""
+        self.refusal = refusal
 
     def end(self) -> None:
         """Everything is unloaded and noted."""
@@ -105,6 +111,11 @@ class TPMDevice:
 
         try:
             return self._deadline.run(what, run)
+        except DeadlineError as error:
+            errand.give_up()
+            if errand.refusal is None:
+                raise
+            raise errand.refusal from error  # it says more than the deadline that came after it
         except BaseException:
             errand.give_up()
             raise
@@ -112,15 +123,13 @@ class TPMDevice:
     def _while_full(self, attempt: Callable[[], T], errand: Errand) -> T:
         pause = FIRST_PAUSE
         while True:
-            before = self._deadline.remaining()
             try:
                 return attempt()
             except TokenStateError as error:
-                left = self._deadline.remaining()
-                # The code says more than the deadline, which would cut off a further attempt as long as this one.
-                if return_code(error) not in NO_ROOM or left <= pause + (before - left):
+                if return_code(error) not in NO_ROOM or self._deadline.remaining() <= pause:
                     raise
                 log.debug("%s; once more", error.message)
+                errand.note(error)
             errand.check()
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -140,7 +149,7 @@ class TPMDevice:
                 esapi = ESAPI(tcti)
             except TSS2_Exception as error:
                 raise self.address.unreachable(str(error)) from error
-            tpm = TPM(esapi, self.address, errand.check, self._deadline)
+            tpm = TPM(esapi, self.address, errand.check, errand.note, self._deadline)
             try:
                 return work(tpm)
             finally:

@@ -18,8 +18,8 @@ from support.emulator import RunningEmulator, running_emulator
 from support.pki import make_root
 from support.process import rolekey
 from support.sdk import caller_identity_service, signed_with
-from support.serve_process import wait_until
 from support.service import FOREVER, Pause, ScriptedService, session_answer
+from support.watching import wait_until
 
 pytestmark = pytest.mark.rig("emulator")
 

@@ -14,6 +14,8 @@ import pytest
 from botocore.session import Session
 
 from rolekey.configured_options import KEYS
+from rolekey.errors import ConfigurationError
+from rolekey.vend.boto3 import boto3_session
 from support.canaries import ON_TERMINAL
 from support.emulator import running_emulator
 from support.pki import make_root
@@ -280,6 +282,16 @@ def test_variable_changes_the_answer(emulator):
 def test_unknown_name():
     """A name that is not there lists those that are."""
     rolekey("credential-process", "dev").failed(2, "no identity is named 'dev'", "it has prod")
+
+
+@pytest.mark.usefixtures("configured")
+def test_boto3(emulator):
+    """`boto3_session(NAME)` shares the identity's credentials with `credential-process NAME`."""
+    credentials = boto3_session("prod").get_credentials().get_frozen_credentials()
+    assert credentials.access_key == emulator.granted[-1]
+    assert rolekey("credential-process", "prod").credentials["AccessKeyId"] == credentials.access_key
+    with pytest.raises(ConfigurationError, match="no identity is named 'dev'"):
+        boto3_session("dev")
 
 
 @pytest.mark.usefixtures("configured")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from support import tutorial
-from support.serve_process import wait_until
 from support.tutorial import go_through, read_steps
+from support.watching import wait_until
 
 GOOD = """# A page
 

@@ -3,14 +3,12 @@
 import asyncio
 from weakref import WeakKeyDictionary
 
-from rolekey.config import Settings
 from rolekey.credentials import Credentials
 from rolekey.errors import MissingExtraError
 from rolekey.identity import SigningIdentity
 from rolekey.interaction import Interaction
-from rolekey.options import Options
 from rolekey.provider import Provider
-from rolekey.vend.in_process import METHOD, provider_for
+from rolekey.vend.in_process import METHOD, Given, provider_for
 
 try:
     from aiobotocore.credentials import AioCredentialResolver, AioRefreshableCredentials
@@ -23,7 +21,7 @@ except ImportError as error:
 
 
 def aiobotocore_session(
-    given: Options | Settings,
+    given: Given,
     *,
     identity: SigningIdentity | None = None,
     interaction: Interaction | None = None,
@@ -35,7 +33,7 @@ def aiobotocore_session(
     A refresh happens in a thread, so that the loop goes on; everybody who needs it waits for the same one.
 
     Args:
-        given: what is asked, of whom, with which key.
+        given: what is asked, of whom, with which key; or the name of an identity in the configuration file.
         identity: an open one, as boto3_session() takes it.
         interaction: asks, as boto3_session() has it; from a thread of its own.
         use_cache: as boto3_session() has it.

@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from rolekey.config import Settings
 from rolekey.errors import ConfigurationError, MissingExtraError
 from rolekey.interaction import Interaction
-from rolekey.options import Options
-from rolekey.vend.in_process import provider_for
+from rolekey.vend.in_process import Given, provider_for
 
 if TYPE_CHECKING:
     import boto3
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def boto3_session(
-    given: Options | Settings,
+    given: Given,
     *,
     identity: "SigningIdentity | None" = None,
     interaction: Interaction | None = None,
@@ -31,7 +29,7 @@ def boto3_session(
     as any of boto3; what fails raises a RolekeyError in the call that needed credentials.
 
     Args:
-        given: what is asked, of whom, with which key.
+        given: what is asked, of whom, with which key; or the name of an identity in the configuration file.
         identity: an open one, which signs in place of the key that is named; whoever opened it closes it. The cache is
             not used.
         interaction: asks for a PIN or passphrase that no source gives; nobody is asked without it.
@@ -56,7 +54,7 @@ def boto3_session(
 
 def add_to_chain(
     session: "boto3.Session | botocore.session.Session",
-    given: Options | Settings,
+    given: Given,
     *,
     before: str | None = None,
     identity: "SigningIdentity | None" = None,
@@ -70,7 +68,7 @@ def add_to_chain(
 
     Args:
         session: of boto3 or botocore; it has not needed credentials yet.
-        given: what is asked, of whom, with which key.
+        given: what is asked, of whom, with which key; or the name of an identity in the configuration file.
         identity: an open one, as boto3_session() takes it.
         interaction: asks, as boto3_session() has it.
         use_cache: as boto3_session() has it.
@@ -102,7 +100,7 @@ def add_to_chain(
 
 
 def _link(
-    given: Options | Settings, identity: "SigningIdentity | None", interaction: Interaction | None, *, use_cache: bool
+    given: Given, identity: "SigningIdentity | None", interaction: Interaction | None, *, use_cache: bool
 ) -> "RolekeyProvider":
     try:
         import boto3  # noqa: F401, PLC0415 - slow to import, and an extra

@@ -21,6 +21,7 @@ from rolekey.vend.process import credential_process_json, read_credential_proces
 if TYPE_CHECKING:
     from rolekey.identity import SigningIdentity
 
+Given = Options | Settings | str
 METHOD = "rolekey"  # what an SDK calls this way to credentials
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ logging.getLogger("rolekey").addHandler(logging.NullHandler())
 
 
 def provider_for(
-    given: Options | Settings,
+    given: Given,
     identity: "SigningIdentity | None",
     interaction: Interaction | None,
     *,
@@ -38,7 +39,7 @@ def provider_for(
     """What keeps a program's credentials fresh; made without a look at files, keys or the network.
 
     Args:
-        given: what is asked, of whom, with which key.
+        given: what is asked, of whom, with which key; or the name of an identity in the configuration file.
         identity: an open one, which signs in place of the key that is named; the caller closes it.
         interaction: asks for a PIN or passphrase that no source gives.
         use_cache: share answers with the user's other processes; never where an open identity signs.
@@ -46,12 +47,18 @@ def provider_for(
     Raises:
         ConfigurationError: as resolve_settings() says.
     """
-    settings = given if isinstance(given, Settings) else resolve_settings(given, os.environ)
+    settings = _settings(given)
     if identity is not None:
         return Provider(_OpenIdentity(settings, identity))
     person = interaction or NoInteraction()
     fetcher = Fetcher(settings, lambda _deadline: person, attended=interaction is not None)
     return Provider(_Shared(settings, fetcher) if use_cache else fetcher)
+
+
+def _settings(given: Given) -> Settings:
+    if isinstance(given, str):
+        return resolve_settings(Options(), os.environ, given)
+    return resolve_settings(given, os.environ) if isinstance(given, Options) else given
 
 
 class _Shared:

@@ -450,10 +450,10 @@ def test_nothing_valid_is_left(tmp_path, key_options):
         running_serve(tmp_path, *RunningEmulator(service.url).arguments, *key_options) as served,
     ):
         assert served.key_id() == "ASIAFIRST"
-        wait_until(lambda: served.key_id() is None)
+        # On a busy machine they may expire before the first refresh has failed.
+        wait_until(lambda: served.container().document.get("code") == "CreateSessionError")
         container, metadata = served.container(), served.metadata()
         assert (container.status, metadata.status) == (503, 503)
-        assert container.document["code"] == "CreateSessionError"
         assert "Untrusted signing certificate" in container.document["message"]
         assert ask(served.url, "/readyz").status == 503
         assert ask(served.url, "/healthz").status == 200

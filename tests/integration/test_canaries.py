@@ -284,6 +284,17 @@ CASES = [
         uri="{token_uri}",
         options={"pin_source": "file:{wrong_pin_file}"},
     ),
+    *(
+        pin(
+            f"--pin-source systemd, {'refused' if code else 'accepted'}",
+            code,
+            says,
+            uri="{token_uri}",
+            options={"pin_source": f"systemd:{name}"},
+            environment={"CREDENTIALS_DIRECTORY": "{credentials}"},
+        )
+        for name, code, says in (("pin_file", 0, ""), ("wrong_pin_file", 4, "CKR_PIN_INCORRECT"))
+    ),
     pin(
         "--pin-source env, accepted",
         uri="{token_uri}",
@@ -523,7 +534,8 @@ def file_inputs(tmp_path_factory):
         (directory / name).chmod(0o600)
     inputs = {name: str(directory / name) for name in contents}
     other_ca = ServerTLS.make(directory / "other", "other.test").ca
-    return inputs | {"certificate": str(certificate), "key": str(key), "other_ca": str(other_ca)}
+    paths = {"certificate": certificate, "key": key, "other_ca": other_ca, "credentials": directory}
+    return inputs | {name: str(path) for name, path in paths.items()}
 
 
 @pytest.fixture(scope="session")
@@ -610,8 +622,7 @@ def world(request, case, file_inputs, tmp_path_factory):
 
 def closed_address() -> str:
     """An address at which nobody listens."""
-    with ScriptedService() as service:
-        return service.address
+    return "127.0.0.1:1"  # none that the system gives to anybody
 
 
 @contextmanager

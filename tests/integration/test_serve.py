@@ -1,6 +1,7 @@
 """`rolekey serve` as a user runs it: a process of its own, against the emulator or a service that follows a script."""
 
 import os
+import random
 import re
 import resource
 import signal
@@ -9,6 +10,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -117,11 +119,22 @@ def test_key_in_a_token(tmp_path, provisioned_token):
         assert "softhsm" not in Path(f"/proc/{served.process.pid}/maps").read_text()
 
 
+def free_port():
+    """A port that is free at both addresses, below the range from which the system takes ports for clients."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with (
+            suppress(OSError),
+            socket.create_server(("127.0.0.1", port)),
+            socket.create_server(("::1", port), family=socket.AF_INET6),
+        ):
+            return port
+    raise RuntimeError("no port is free")
+
+
 @pytest.mark.rig("emulator")
 def test_given_port_and_hosts(tmp_path, words):
     """--port is the port of both addresses; a host is refused unless --allow-host names it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with running_serve(tmp_path, *words, "--port", str(port), "--allow-host", "gateway.test,other.test") as served:
         assert served.urls == [f"http://127.0.0.1:{port}", f"http://[::1]:{port}"]
         assert ask(served.url, ROLES, {"Host": "evil.test"}).status == 403

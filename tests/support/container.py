@@ -16,7 +16,7 @@ from pathlib import Path
 
 from support.namespaces import as_user, words_for
 
-# The arguments are pairs of a place and "ro" or "rw", with what is mounted there before them, and "--" at their end.
+# The arguments are what is mounted, where, and "ro" or "rw", any number of times; "--"; the command.
 _ROOT = """
 mount -t tmpfs tmpfs /mnt
 for at in /*; do

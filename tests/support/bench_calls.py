@@ -10,9 +10,14 @@ from support.softhsm import ProvisionedToken
 
 FAST_RUNS, SLOW_RUNS = 10, 3  # in each round
 SESSION_PROGRAM = Path(__file__).with_name("bench_iam_session.py")
+BOTO3_PROGRAM = Path(__file__).with_name("bench_boto3.py")
 BARE, HIT, HIT_BUNDLED = "bare: python3 -c pass", "hit", "hit, script of the bundled pip"
 FILE, P256, RSA = "file P-256", "SoftHSM P-256", "SoftHSM RSA-2048"
 COLD, FIRST, FLOOR = "cold, ", "cold into the cache, ", "network floor"
+BOTO3, BOTO3_HIT = "boto3_session, ", "boto3_session, known"
+IMPORT, IMPORT_SESSION = "import rolekey", "import iam_rolesanywhere_session"
+# Rows that print no credentials.
+SILENT = (BARE, IMPORT, IMPORT_SESSION)
 SESSION, HELPER = "iam-rolesanywhere-session 3.0.0, ", "official helper, "
 
 Row = tuple[str, int | None]  # its name, and the added round-trip time in milliseconds where there is a network
@@ -110,6 +115,29 @@ class Stage:
         python = self.environments / "session" / "bin" / "python"
         return [str(python), "-P", str(SESSION_PROGRAM), *(f"{name}={value}" for name, value in options.items())]
 
+    def boto3_program(self, url: str, key: str, *, use_cache: bool = False) -> list[str]:
+        """The command line of the program around rolekey.boto3_session.
+
+        Args:
+            url: the endpoint.
+            key: FILE or P256.
+            use_cache: whether credentials that are known will do.
+        """
+        words = [*self.options()[1:], "--endpoint", url, *self.key(key)]
+        named = zip(words[::2], words[1::2], strict=True)
+        options = [f"{name.removeprefix('--').replace('-', '_')}={value}" for name, value in named]
+        python = self.environments / "boto3" / "bin" / "python"
+        return [str(python), "-P", str(BOTO3_PROGRAM), *options, f"use_cache={'yes' if use_cache else 'no'}"]
+
+    def importing(self, name: str, environment: str) -> list[str]:
+        """The command line that imports a library and ends.
+
+        Args:
+            name: of the library.
+            environment: where it is.
+        """
+        return [str(self.environments / environment / "bin" / "python"), "-P", "-c", f"import {name}"]
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -138,6 +166,9 @@ def batches(stage: Stage) -> list[Batch]:
         (BARE, None): [python, "-c", "pass"],
         (HIT, None): stage.rolekey(*near),
         (HIT_BUNDLED, None): stage.rolekey(*near, script="bundled-pip"),
+        (BOTO3_HIT, None): stage.boto3_program(stage.endpoints[0], P256, use_cache=True),
+        (IMPORT, None): stage.importing("rolekey", "boto3"),
+        (IMPORT_SESSION, None): stage.importing("iam_rolesanywhere_session", "session"),
     }
     cold: dict[Row, Sequence[str]] = {}
     first: dict[Row, Sequence[str]] = {}
@@ -148,6 +179,8 @@ def batches(stage: Stage) -> list[Batch]:
                 # It knows no pin-source. This PIN opens nothing but a token that is gone in a minute.
                 words = stage.key(key, f"?pin-value={stage.token.user_pin}")
                 cold[HELPER + key, delay] = [stage.helper, *stage.options(), "--endpoint", url, *words]
+        for key in (FILE, P256):
+            cold[BOTO3 + key, delay] = stage.boto3_program(url, key)
         cold[SESSION + FILE, delay] = stage.session_program(url)
         first[FIRST + P256, delay] = stage.rolekey("--endpoint", url, *stage.key(P256))
     return [

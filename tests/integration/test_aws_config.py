@@ -9,7 +9,7 @@ import pytest
 
 from support.emulator import running_emulator
 from support.pki import make_root
-from support.sdks import RIGS, run_sdk
+from support.sdk_programs import RIGS, run_sdk
 from support.service import ScriptedService, answer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")

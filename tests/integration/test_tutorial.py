@@ -12,7 +12,7 @@ SESSIONS = (
     "51a7c0de",
     "070c3a",
 )  # the serial numbers of the page's two certificates: of the file's and the token's key
-NAMES = ("boto3 ", "aws-cli/", "AWS SDK for JavaScript ", "AWS SDK for Go ")
+NAMES = ("boto3 ", "aws-cli/", "AWS SDK for JavaScript ", "AWS SDK for Go ", "rolekey.boto3_session, boto3 ")
 BUCKETS = "".join(f"rolesanywhere-tutorial-{number}\n" for number in (1, 2, 3))
 
 
@@ -46,8 +46,9 @@ def still_running(directory):
 def test_the_tutorial(tmp_path):
     """Every block runs and prints what the page shows.
 
-    That is, with a key in a file and one in a token, for each of four SDKs: its name, the role that was assumed under
-    the certificate's serial number, and the three buckets. Then three refusals. Nothing stays behind.
+    That is, with a key in a file and one in a token, for each of four SDKs and for boto3_session(): its name, the role
+    that was assumed under the certificate's serial number, and the three buckets. Then three refusals. Nothing stays
+    behind.
     """
     done = run(tmp_path, "scripts/tutorial")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from support import aiobotocore, namespaces, node_sdk, opencryptoki_rig, pcscd, sdks
+from support import aiobotocore, namespaces, node_sdk, opencryptoki_rig, pcscd, sdk_programs
 from support.card_rig import find_opensc, find_ykcs11
 from support.mounts import can_mount
 from support.nss_rig import find_nss
@@ -160,7 +160,11 @@ RIGS = {
         ),
         Rig("tpm2-pkcs11", _has_tpm2_pkcs11, "apt-get install libtpm2-pkcs11-1 opensc swtpm tpm2-tools tpm2-openssl"),
         Rig("node", node_sdk.can_run, "install Node 20 or newer with npm, and run scripts/node-packages"),
-        Rig("go", sdks.can_run_go, "install Go as new as tests/interop/go/go.mod says, and run scripts/go-programs"),
+        Rig(
+            "go",
+            sdk_programs.can_run_go,
+            "install Go as new as tests/interop/go/go.mod says, and run scripts/go-programs",
+        ),
         Rig("moto", _has_moto, "run scripts/moto-packages"),
         Rig("awscli", _has_awscli, "pip install awscli"),
         Rig("aiobotocore", aiobotocore.can_run, "scripts/aiobotocore"),

@@ -149,8 +149,8 @@ class HeldLock:
         self._close()
 
     def release(self) -> None:
-        """Give it up, for whoever has a copy of the file."""
-        if sys.platform != "win32":
+        """Give it up, for whoever has a copy of the file; not where the parent has it."""
+        if self._descriptor >= 0 and sys.platform != "win32":
             import fcntl  # noqa: PLC0415 - POSIX only
 
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)

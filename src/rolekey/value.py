@@ -1,7 +1,7 @@
 """Frozen values: dataclasses whose methods are written here once.
 
 ``@dataclass(frozen=True)`` compiles six methods for each class, in every process anew: for the values of a command that
-ends at once that was an eighth of its processor time.
+ends at once that was a tenth of its processor time.
 """
 
 from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields

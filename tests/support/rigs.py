@@ -47,7 +47,7 @@ MINIMUM_TESTS = {
     "tpm2-pkcs11": 39,
     "node": 7,
     "awscli": 4,
-    "aiobotocore": 2,
+    "aiobotocore": 3,
     "strace": 6,
     "tmpfs": 3,
     "root": 9,

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import gzip
 import socket
+import threading
 import time
 import traceback
 import tracemalloc
@@ -533,6 +534,34 @@ def test_an_old_connection_is_opened_anew(tls, monkeypatch):
         _, ask = ahead(service.url, ca_bundle=tls.ca)
         assert ask().status == 201
         assert (service.connections, len(service.requests)) == (2, 1)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_connection_that_nobody_takes_is_closed(when, tls, monkeypatch):
+    """A connection that is given up is closed, whether it is open by then or not; one that was taken is left alone."""
+    gate = threading.Event()
+    connect, opened = direct._connect, []
+
+    def connect_later(*arguments):
+        assert gate.wait(HARMLESS_TIME)
+        opened.append(connect(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(direct, "_connect", connect_later)
+    with ScriptedService((answer(201),), tls=tls) as service:
+        opening, _ = ahead(service.url, ca_bundle=tls.ca)
+        started = opening._started
+        if when == "before":
+            opening.close()
+        gate.set()
+        started.result("the connection")
+        opening.close()
+        assert opened[0].sock is None
+        opening, _ = ahead(service.url, ca_bundle=tls.ca)
+        assert opening.take(service.address) is not None
+        opening.close()
+        assert opened[-1].sock is not None
+        opened[-1].close()
 
 
 def test_what_goes_wrong_ahead_is_said_when_something_is_sent(tls, other_tls):

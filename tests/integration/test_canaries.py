@@ -40,6 +40,7 @@ from rolekey.options import Options
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.transport import Answer, Route
+from rolekey.vend.boto3 import boto3_session
 from support.canaries import CANARY, Recorder, Traces, canary, found_in, said_by, shown_by, traces_of_process
 from support.listener import ServerTLS
 from support.pki import key_to_pem, make_root
@@ -894,6 +895,42 @@ def test_the_library_keeps_its_secrets(case, world, monkeypatch):
         assert not found_in(text), f"{logger}: {text}"
     if case.code != 2:
         assert any(logger.startswith("rolekey") for logger, _ in recorder.said)
+
+
+@each([case for case in CASES if case.for_the_library])
+def test_boto3_keeps_its_secrets(case, world, monkeypatch):
+    """A session of boto3 shows no secret either: not before it has credentials, nor after, nor where it gets none.
+
+    What it leaves is the answer in the cache, and what belongs to the record of refused PINs.
+    """
+    recorder, failure, session = Recorder(), None, None
+    with scene_of(case, world) as scene, recorder.listening():
+        for name, value in scene.environment.items():
+            monkeypatch.setenv(name, value)
+        try:
+            session = boto3_session(scene.as_options)
+            assert_shows_nothing(session.get_credentials())
+            frozen = session.get_credentials().get_frozen_credentials()
+        except RolekeyError as error:
+            failure = error
+        scene.arrived()
+    if failure is None:
+        assert (case.code, frozen.token) == (0, SESSION_TOKEN)
+    else:
+        assert exit_code(failure) == case.code
+        assert re.search(case.says, f"{failure.message} {failure.hint}")
+        for where, text in said_by(failure):
+            assert not found_in(text), f"{where}: {text}"
+    if session is not None:
+        for way, shown in shown_by(session.get_credentials()):
+            assert way == "walk" or not found_in(shown), f"{way}: {shown!r}"
+    for logger, text in recorder.said:
+        assert not found_in(text), f"{logger}: {text}"
+    for path in Path(os.environ["XDG_RUNTIME_DIR"]).rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        is_entry = path.suffix == ".entry"
+        assert is_entry is (content.count(SESSION_TOKEN.encode()) == 1)
+        assert not found_in(without_credentials(content) if is_entry else content), path
 
 
 def credentials_for(options: Options) -> Credentials:

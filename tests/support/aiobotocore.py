@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[2]
-_PYTHON = _ROOT / ".venv-aiobotocore" / "bin" / "python"
+PYTHON = _ROOT / ".venv-aiobotocore" / "bin" / "python"
 _PROGRAM = _ROOT / "tests" / "interop" / "aiobotocore" / "calls.py"
 
 
 def can_run() -> bool:
     """Whether the environment is there, and has both libraries."""
-    words = [str(_PYTHON), "-c", "import aiobotocore, rolekey"]
-    return _PYTHON.exists() and subprocess.run(words, capture_output=True, check=False).returncode == 0
+    words = [str(PYTHON), "-c", "import aiobotocore, rolekey"]
+    return PYTHON.exists() and subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 def call(given: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def call(given: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, 
     Returns:
         What it wrote.
     """
-    words = [str(_PYTHON), "-W", "error", str(_PROGRAM)]
+    words = [str(PYTHON), "-W", "error", str(_PROGRAM)]
     done = subprocess.run(
         words, input=json.dumps(given), env=dict(environment), capture_output=True, text=True, check=False, timeout=120
     )

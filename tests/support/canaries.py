@@ -213,7 +213,9 @@ def shown_by(value: object) -> Iterator[tuple[str, str | bytes]]:
         "pprint": lambda: pprint.pformat(value),
         "in a list": lambda: repr([value, {"key": value}]),
         "walk": lambda: "\n".join(_walk(value, set())),
-        "json": lambda: json.dumps(value, default=lambda other: getattr(other, "__dict__", None) or repr(other)),
+        "json": lambda: json.dumps(
+            value, default=lambda other: getattr(other, "__dict__", None) or repr(other), skipkeys=True
+        ),
         "asdict": lambda: repr(_refusable(lambda: dataclasses.asdict(value))),  # type: ignore[call-overload]
         "copy": lambda: repr(_refusable(lambda: copy.deepcopy(value))),
     }

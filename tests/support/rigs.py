@@ -49,7 +49,7 @@ MINIMUM_TESTS = {
     "awscli": 14,
     "go": 9,
     "moto": 2,
-    "aiobotocore": 2,
+    "aiobotocore": 3,
     "strace": 7,
     "systemd": 1,
     "tmpfs": 3,

@@ -120,7 +120,7 @@ def test_nothing_is_asked_before_it_is_needed(sts, runtime_directory):
     """Session, client and credentials are made without files, key, PIN, network, or a directory for the cache."""
 
     class Nobody:
-        def ask(self, question):
+        def ask(self, question, _opens):
             raise AssertionError(question)
 
         def remind(self, text):
@@ -256,7 +256,7 @@ def test_a_person_is_asked_by_the_program(tmp_path, sts):
     asked = []
 
     class Person:
-        def ask(self, question):
+        def ask(self, question, _opens):
             asked.append(question)
             return Secret("passphrase")
 

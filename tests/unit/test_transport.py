@@ -6,6 +6,7 @@ import gzip
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import tracemalloc
@@ -543,6 +544,34 @@ def test_an_old_connection_is_opened_anew(tls, monkeypatch):
         _, ask = ahead(service.url, ca_bundle=tls.ca)
         assert ask().status == 201
         assert (service.connections, len(service.requests)) == (2, 1)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_connection_that_nobody_takes_is_closed(when, tls, monkeypatch):
+    """A connection that is given up is closed, whether it is open by then or not; one that was taken is left alone."""
+    gate = threading.Event()
+    connect, opened = opening.connect, []
+
+    def connect_later(*arguments):
+        assert gate.wait(HARMLESS_TIME)
+        opened.append(connect(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(opening, "connect", connect_later)
+    with ScriptedService((answer(201),), tls=tls) as service:
+        first, _ = ahead(service.url, ca_bundle=tls.ca)
+        started = first._started
+        if when == "before":
+            first.close()
+        gate.set()
+        started.result("the connection")
+        first.close()
+        assert opened[0].fileno() == -1
+        second, _ = ahead(service.url, ca_bundle=tls.ca)
+        assert second.take(service.address) is not None
+        second.close()
+        assert opened[-1].fileno() != -1
+        opened[-1].close()
 
 
 def test_what_goes_wrong_ahead_is_said_when_something_is_sent(tls, other_tls):

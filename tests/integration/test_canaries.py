@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -907,8 +907,11 @@ def test_boto3_keeps_its_secrets(case, world, monkeypatch):
     with scene_of(case, world) as scene, recorder.listening():
         for name, value in scene.environment.items():
             monkeypatch.setenv(name, value)
+        options = scene.as_options
+        if case.token and options.timeout:
+            options = replace(options, timeout=30.0)  # the key's process has to start within it
         try:
-            session = boto3_session(scene.as_options)
+            session = boto3_session(options)
             assert_shows_nothing(session.get_credentials())
             frozen = session.get_credentials().get_frozen_credentials()
         except RolekeyError as error:

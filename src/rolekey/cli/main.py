@@ -17,6 +17,7 @@ COMMANDS = {
     "emulator": ("emulator", "emulator", "Run a local IAM Roles Anywhere for trying and testing."),
     "pin": ("pin", "pin", "List or forget PIN sources that a token refused."),
     "serve": ("serve", "serve", "Hand credentials out on this machine, and keep them fresh."),
+    "trust-policy": ("trust_policy", "trust_policy", "Print a role's trust policy for a certificate."),
     "update": ("update", "update", "Keep temporary credentials in the shared credentials file."),
     "version": ("version", "version", "Print the version."),
 }

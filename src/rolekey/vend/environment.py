@@ -8,7 +8,7 @@ from rolekey.pkcs11_uri import redact_pin_value
 
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 # Credentials of another kind or account, and where SDKs would find some: botocore takes AWS_SECURITY_TOKEN before
-# AWS_SESSION_TOKEN, and every SDK a bearer token before keys.
+# AWS_SESSION_TOKEN, and SDKs take a bearer token before keys where a service has such tokens.
 CONTRADICTING = frozenset(
     {
         *("AWS_PROFILE", "AWS_DEFAULT_PROFILE"),

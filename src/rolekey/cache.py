@@ -21,6 +21,7 @@ from rolekey.cached_answer import (
     ENTRY_FIELDS,
     alias_name,
     cache_directory,
+    fresh_until,
     is_fresh,
     is_private_directory,
     pack,
@@ -128,6 +129,11 @@ class Cache:
                 log.debug("cache: the refresh failed, what is known lives on: %s", error.message)
                 return old
             raise
+
+    def known_until(self, question: Question) -> int | None:
+        """Until when answer() asks nobody, in seconds since 1970; None where it asks now."""
+        entry = self._entry(question)
+        return int(fresh_until(entry[0])) if entry and is_fresh(entry[0], self._clock()) else None
 
     def entries(self) -> list[Listed]:
         """Every entry that has not expired."""

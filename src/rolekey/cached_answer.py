@@ -279,11 +279,13 @@ def is_fresh(field: bytes, now: float) -> bool:
         field: the first of an entry.
         now: seconds since 1970.
     """
-    left = seconds_left(field, now)
-    if not left:
-        return False
+    return bool(seconds_left(field, now)) and now < fresh_until(field)
+
+
+def fresh_until(field: bytes) -> float:
+    """When new credentials are asked for although those of an entry, whose first field it is, still live."""
     obtained, expires = times(field) or (0, 0)
-    return left > min(REFRESH_SECONDS, (expires - obtained) / 2)
+    return expires - min(REFRESH_SECONDS, (expires - obtained) / 2)
 
 
 def stamps(paths: "Iterable[str]") -> bytes:

@@ -23,7 +23,9 @@ RolekeyError
 │   └── MalformedResponseError    an answer that is not the one to our question
 ├── DeadlineError                 the time allowed is over
 ├── ListenError                   a server's address cannot be used
-└── CredentialsFileError          the shared credentials file cannot be read or written
+├── CredentialsFileError          the shared credentials file cannot be read or written
+└── CommandError                  a command that was to get credentials cannot be run
+    └── CommandNotFoundError
 """
 
 from collections.abc import Mapping
@@ -183,6 +185,14 @@ class ListenError(RolekeyError):
 
 class CredentialsFileError(RolekeyError):
     """The shared credentials file cannot be read or written."""
+
+
+class CommandError(RolekeyError):
+    """A command that was to get credentials cannot be run."""
+
+
+class CommandNotFoundError(CommandError):
+    """There is no such command."""
 
 
 def error_to_document(error: RolekeyError) -> dict[str, Any]:

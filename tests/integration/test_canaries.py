@@ -41,7 +41,7 @@ from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.transport import Answer, Route
 from rolekey.vend.boto3 import boto3_session
-from support.canaries import CANARY, Recorder, Traces, canary, found_in, said_by, shown_by, traces_of_process
+from support.canaries import CANARY, EVENTS, Recorder, Traces, canary, found_in, said_by, shown_by, traces_of_process
 from support.listener import ServerTLS
 from support.pki import key_to_pem, make_root
 from support.process import GENEROUS, at_its_deadline
@@ -865,6 +865,55 @@ def ask_and_end(home, running_process):
     reply = ask(f"http://127.0.0.1:{port}", f"/creds/{NAME}", {"Authorization": token_file.read_text()})
     assert (reply.document["SecretAccessKey"], reply.document["Token"]) == (SECRET_ACCESS_KEY, SESSION_TOKEN)
     os.kill(int((home / "number").read_text()), signal.SIGTERM)
+
+
+HANDED_ON = (
+    "PIN: pin-value, accepted",
+    "PIN: pin-value, refused",
+    "PIN: pin-value, the service refuses",
+    "PIN: --pin-source file, accepted",
+    "PIN: --pin-source env, accepted",
+    "PIN: --pin-source env, refused",
+    "PIN: typed, accepted",
+    "PIN: in ROLEKEY_PRIVATE_KEY, accepted",
+    "TPM: --pin-source env, accepted",
+    "TPM: parent's, env, accepted",
+    "passphrase: accepted",
+    "passphrase: typed, refused",
+)
+
+
+@each([case for case in CASES if case.name in HANDED_ON])
+@pytest.mark.parametrize("command", ["exec", "login"])
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_exec_and_login_keep_their_secrets(command, case, debug, world, tmp_path):
+    """An answer's credentials are in the environment of exec's command and in the cache's entry; login prints none.
+
+    No PIN, passphrase or password is anywhere, nor in the command's environment or arguments.
+    """
+    with scene_of(case, world) as scene:
+        words = ["-m", "rolekey", command, *scene.command_line(GENEROUS), *(["--debug"] if debug else [])]
+        words += ["--", "env"] if command == "exec" else []
+        traces = traces_of_process(tmp_path, words, scene.environment, case.typed)
+        stderr = traces.stderr.decode()
+        assert traces.code == case.code, stderr
+        assert re.search(case.says, stderr), stderr
+        scene.arrived()
+    entries = [name for name in traces.files if name.endswith(".entry")]
+    assert len(entries) == (case.code == 0)
+    promised = {f"the contents of {name}" for name in entries}
+    stdout = traces.stdout
+    if case.code == 0 and command == "exec":
+        assert f"AWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}\nAWS_SESSION_TOKEN={SESSION_TOKEN}\n".encode() in stdout
+        stdout = without_credentials(stdout)
+        assert traces.children == ["os.exec "]
+        promised.add(EVENTS)
+    else:
+        assert (b"good until" in stdout) is (case.code == 0)
+        assert traces.children == []
+    for place, contents in (("stdout", stdout), *traces.places()):
+        looked_at = without_credentials(contents) if place in promised else contents
+        assert not found_in(looked_at), f"{place}: {looked_at!r}"
 
 
 @each([case for case in CASES if case.for_the_library])

@@ -99,6 +99,10 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+# The place of what a process was told, among Traces.places().
+EVENTS: Final = "names of files, arguments of processes, the environment"
+
+
 @dataclass(frozen=True)
 class Traces:
     """What a process left behind.
@@ -129,7 +133,7 @@ class Traces:
         """Every place in which something can be found, with its contents; stdout is not among them."""
         yield "stderr", self.stderr
         yield "the terminal", self.terminal
-        yield "names of files, arguments of processes, the environment", self.events.encode()
+        yield EVENTS, self.events.encode()
         for name, contents in self.files.items():
             yield f"the name of {name}", name.encode()
             yield f"the contents of {name}", contents

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 # Seconds for --timeout of what is to succeed, on a machine however busy.
 GENEROUS: Final = "50"
-_FETCHING = ("credential-process", "serve", "update")
+_FETCHING = ("credential-process", "exec", "login", "serve", "update")
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rolekey.cache import Answer, cached_question
-from rolekey.cli.fetching import fetch_credentials, settings_from
+from rolekey.cache import cached_question
+from rolekey.cli.fetching import fetcher_once, settings_from
 from rolekey.cli.flags import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, helper_command
-from rolekey.cli.terminal import Terminal, can_ask, shield_output
-from rolekey.config import Settings
-from rolekey.deadline import Deadline
-from rolekey.fetch import person_for
-from rolekey.interaction import Interaction
+from rolekey.cli.terminal import shield_output
+from rolekey.vend.shared import shared_output
 
 
 @helper_command("credential-process", (*HELPER_FLAGS, *OWN_FLAGS, NO_CACHE))
@@ -24,23 +21,7 @@ def credential_process(names: Sequence[str], **values: Any) -> None:
     """
     (settings,) = settings_from(values, names)
     shield_output(debug=values["debug"])
-    attended = can_ask()
-    deadline = Deadline.of(settings.timeout, attended=attended)
-    interaction = person_for(settings, Terminal)(deadline)
-    found = None if values["no_cache"] else cached_question(settings, sys.argv[1:], os.environ)
-    if found is None:
-        output = _fetch(settings, interaction, deadline).output
-    else:
-        cache, question = found
-        output = cache.answer(question, lambda: _fetch(settings, interaction, deadline), deadline)
-    sys.stdout.write(output.decode("ascii"))
+    fetch, deadline = fetcher_once(settings)
+    place = None if values["no_cache"] else cached_question(settings, sys.argv[1:], os.environ)
+    sys.stdout.write(shared_output(place, fetch, deadline).decode("ascii"))
     sys.stdout.flush()
-
-
-def _fetch(settings: Settings, interaction: Interaction, deadline: Deadline) -> Answer:
-    """One identity, one signature, one set of credentials."""
-    credentials = fetch_credentials(settings, interaction, deadline)
-    from rolekey.vend.process import credential_process_json  # noqa: PLC0415 - not for a wrong option or a hit
-
-    output = f"{credential_process_json(credentials)}\n".encode("ascii")
-    return Answer(output, int(credentials.expiration.timestamp()), credentials.access_key_id)

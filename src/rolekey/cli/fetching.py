@@ -1,18 +1,29 @@
 """From a command line to credentials: what the commands that ask the service have in common."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from rolekey.cli.terminal import signals_raise, trace_to_stderr
+from rolekey.cli.terminal import Terminal, can_ask, signals_raise, trace_to_stderr
 from rolekey.config import Settings, resolve_settings
 from rolekey.configured_options import configured_options
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
-from rolekey.fetch import fetch
+from rolekey.fetch import fetch, person_for
 from rolekey.interaction import Interaction
 from rolekey.options import Options
 from rolekey.pins import claim_descriptor
+
+
+def fetcher_once(settings: Settings) -> tuple[Callable[[], Credentials], Deadline]:
+    """What asks the service for a command that ends then, and how long that may take from now.
+
+    Args:
+        settings: what is asked, of whom, with which key.
+    """
+    deadline = Deadline.of(settings.timeout, attended=can_ask())
+    interaction = person_for(settings, Terminal)(deadline)
+    return lambda: fetch_credentials(settings, interaction, deadline), deadline
 
 
 def fetch_credentials(settings: Settings, interaction: Interaction, deadline: Deadline) -> Credentials:
@@ -44,6 +55,20 @@ def settings_from(values: dict[str, Any], names: Sequence[str]) -> list[Settings
         ConfigurationError: as resolve_settings().
         PinRequiredError: a descriptor is not open.
     """
+    return [resolve_settings(options, os.environ) for options in configured_from(values, names)]
+
+
+def configured_from(values: dict[str, Any], names: Sequence[str]) -> list[Options]:
+    """As settings_from(), before anything is checked but the configuration file.
+
+    Args:
+        values: of the command line's flags.
+        names: of identities.
+
+    Raises:
+        ConfigurationError: as configured_options().
+        PinRequiredError: a descriptor is not open.
+    """
     written = options_from(values)
     configured = [configured_options(written, os.environ, name) for name in (names or (None,))]
     for options in configured:
@@ -51,7 +76,7 @@ def settings_from(values: dict[str, Any], names: Sequence[str]) -> list[Settings
         claim_descriptor(options.tpm_parent_password_source, "--tpm-parent-password-source")
     if values["debug"]:
         trace_to_stderr()
-    return [resolve_settings(options, os.environ) for options in configured]
+    return configured
 
 
 def options_from(values: dict[str, Any]) -> Options:

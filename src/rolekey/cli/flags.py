@@ -112,7 +112,13 @@ def _option(flag: Flag) -> click.Option:
 
 
 class HelperCommand(click.Command):
-    """A command with the official helper's flags and spelling."""
+    """A command with the official helper's flags and spelling.
+
+    Attributes:
+        operands: what follows the options, for the help.
+    """
+
+    operands = ""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Bring pflag's spellings into click's; remember which booleans were given at all."""
@@ -195,7 +201,7 @@ def parse_boolean(name: str, text: str) -> bool:
 
 
 def helper_command(
-    name: str, flags: Iterable[Flag], *, most_names: int = 1
+    name: str, flags: Iterable[Flag], *, most_names: int = 1, kind: type[HelperCommand] = HelperCommand
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a function a command with these flags and the names of identities.
 
@@ -203,6 +209,7 @@ def helper_command(
         name: the command's.
         flags: its options.
         most_names: how many identities it takes.
+        kind: of command.
 
     Returns:
         A decorator; the function gets `names`, and every flag's value as an argument of its name; None is what was not
@@ -222,9 +229,9 @@ def helper_command(
             check_flags(given, values)
             function(names=names, **values)
 
-        metavar = "[NAME]" if most_names == 1 else "[NAME]..."
+        metavar = ("[NAME]" if most_names == 1 else "[NAME]...") + kind.operands
         params = [*(_option(flag) for flag in table), click.Argument(["names"], nargs=-1, metavar=metavar)]
-        return HelperCommand(name, params=params, callback=callback, help=function.__doc__)
+        return kind(name, params=params, callback=callback, help=function.__doc__)
 
     return decorate
 

@@ -15,8 +15,11 @@ COMMANDS = {
     "configure": ("configure", "configure", "Name an identity, and a profile of the SDKs that uses it."),
     "credential-process": ("credential_process", "credential_process", "Print temporary credentials for an SDK."),
     "emulator": ("emulator", "emulator", "Run a local IAM Roles Anywhere for trying and testing."),
+    "exec": ("exec", "exec_command", "Run a command with credentials in its environment."),
+    "login": ("login", "login", "Ask for PIN and touch now, and keep the credentials."),
     "pin": ("pin", "pin", "List or forget PIN sources that a token refused."),
     "serve": ("serve", "serve", "Hand credentials out on this machine, and keep them fresh."),
+    "trust-policy": ("trust_policy", "trust_policy", "Print a role's trust policy for a certificate."),
     "update": ("update", "update", "Keep temporary credentials in the shared credentials file."),
     "version": ("version", "version", "Print the version."),
 }
@@ -31,6 +34,9 @@ EXIT_CODES: dict[type[errors.RolekeyError], int] = {
     errors.ServiceError: 7,
     errors.ListenError: 8,
     errors.CredentialsFileError: 8,
+    # As a shell has them.
+    errors.CommandError: 126,
+    errors.CommandNotFoundError: 127,
 }
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130

@@ -161,6 +161,13 @@ def shield_output(*, debug: bool) -> None:
     sys.stderr = os.fdopen(errors, "w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
+def unshield_output() -> None:
+    """Undo shield_output(): descriptors 1 and 2 lead to where they led before."""
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        stream.flush()
+        os.dup2(stream.fileno(), number)
+
+
 class _DebugFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return f"rolekey: debug: {record.relativeCreated:7.0f} ms  {printable(record.getMessage())}"

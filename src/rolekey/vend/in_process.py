@@ -7,7 +7,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from rolekey.cache import Answer, cached_question
+from rolekey.cache import cached_question
 from rolekey.config import Settings, resolve_settings
 from rolekey.credentials import Fetched
 from rolekey.deadline import ATTENDED_SECONDS, Deadline
@@ -16,7 +16,7 @@ from rolekey.fetcher import Fetcher
 from rolekey.interaction import Interaction, NoInteraction
 from rolekey.options import Options
 from rolekey.provider import Provider
-from rolekey.vend.process import credential_process_json, read_credential_process_json
+from rolekey.vend.shared import shared_credentials
 
 if TYPE_CHECKING:
     from rolekey.identity import SigningIdentity
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Given = Options | Settings | str
 METHOD = "rolekey"  # what an SDK calls this way to credentials
 
-log = logging.getLogger(__name__)
 # A library writes nothing on stderr where the program has no log.
 logging.getLogger("rolekey").addHandler(logging.NullHandler())
 
@@ -76,24 +75,14 @@ class _Shared:
 
     def __call__(self) -> Fetched:
         deadline = self._fetcher.deadline()
-        found = cached_question(self._settings, (), os.environ)
-        if found is None:
-            return self._fetcher(deadline)
-        cache, question = found
+        place = cached_question(self._settings, (), os.environ)
         # Whoever has some goes on with them by itself, and must hear of the failure.
-        output = cache.answer(question, lambda: self._answer(deadline), deadline, last_good=not self._has_some)
-        try:
-            credentials = read_credential_process_json(output)
-        except ValueError:
-            log.debug("cache: an answer that cannot be read")
-            return self._fetcher(deadline)
+        last_good = not self._has_some
+        credentials = shared_credentials(
+            place, lambda: self._fetcher(deadline).credentials, deadline, last_good=last_good
+        )
         self._has_some = True
         return Fetched(credentials)
-
-    def _answer(self, deadline: Deadline) -> Answer:
-        credentials = self._fetcher(deadline).credentials
-        output = f"{credential_process_json(credentials)}\n".encode("ascii")
-        return Answer(output, int(credentials.expiration.timestamp()), credentials.access_key_id)
 
 
 class _OpenIdentity:

@@ -227,7 +227,6 @@ def test_properties_and_copies(options):
         assert (credentials.access_key, credentials.token, credentials.account_id) == ("ASIA1", "token-1", None)
         assert credentials.get_frozen_credentials() == copy.copy(credentials).get_frozen_credentials()
         assert credentials.secret_key == credentials.get_frozen_credentials().secret_key
-        assert credentials.get_deferred_property("token")() == "token-1"
         assert (credentials.refresh_needed(), credentials.refresh_needed(60), credentials.refresh_needed(3601)) == (
             False,
             False,

@@ -25,7 +25,6 @@ from rolekey.errors import (
     CertificateError,
     ConfigurationError,
     KeyNotFoundError,
-    MissingExtraError,
     PinRequiredError,
 )
 from rolekey.interaction import Interaction
@@ -148,13 +147,10 @@ def _open_tpm_identity(
     *,
     pins: PinSupply | None,
 ) -> SigningIdentity:
-    try:
-        from rolekey.tpm_identity import TPMIdentity  # noqa: PLC0415 - the TPM's library is an extra
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the key is in a TPM, and the library for that cannot be loaded: {error}",
-            hint="pip install 'rolekey[tpm]'; Debian needs apt-get install libtss2-dev pkg-config gcc before",
-        ) from error
+    from rolekey.signers.tpm_key import tpm_library  # noqa: PLC0415 - not for a key elsewhere
+
+    with tpm_library():
+        from rolekey.tpm_identity import TPMIdentity  # noqa: PLC0415 - as above
     return TPMIdentity(settings, key, interaction, deadline, now, pins=pins).open()
 
 

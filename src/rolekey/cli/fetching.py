@@ -1,7 +1,7 @@
 """From a command line to credentials: what the commands that ask the service have in common."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rolekey.cli.terminal import signals_raise, trace_to_stderr
@@ -46,12 +46,25 @@ def settings_from(values: dict[str, Any], names: Sequence[str]) -> list[Settings
     """
     written = options_from(values)
     configured = [configured_options(written, os.environ, name) for name in (names or (None,))]
+    claim_sources(configured, debug=values["debug"])
+    return [resolve_settings(options, os.environ) for options in configured]
+
+
+def claim_sources(configured: Iterable[Options], *, debug: bool) -> None:
+    """Claim the descriptors that PINs are read from, before anything is opened, and begin to tell what is done.
+
+    Args:
+        configured: with everything that section and environment say.
+        debug: the user wants to be told.
+
+    Raises:
+        PinRequiredError: a descriptor is not open.
+    """
     for options in configured:
         claim_descriptor(options.pin_source)
         claim_descriptor(options.tpm_parent_password_source, "--tpm-parent-password-source")
-    if values["debug"]:
+    if debug:
         trace_to_stderr()
-    return [resolve_settings(options, os.environ) for options in configured]
 
 
 def options_from(values: dict[str, Any]) -> Options:

@@ -104,7 +104,8 @@ SECRET_FLAGS = tuple(flag.name for flag in HELPER_FLAGS if flag.kind == "secret"
 STORE_FLAGS = ("--cert-selector", "--system-store-name", "--use-latest-expiring-certificate")
 
 
-def _option(flag: Flag) -> click.Option:
+def option(flag: Flag) -> click.Option:
+    """The option of click's for a flag."""
     if flag.kind == "boolean":
         return click.Option([flag.name], is_flag=True, help=flag.help)
     default = {} if flag.default is None else {"default": flag.default, "show_default": True}
@@ -217,16 +218,30 @@ def helper_command(
             has_pin = any(isinstance(value, str) and redact_pin_value(value) != value for value in values.values())
             has_secret = has_pin or _has_secret_flag([*given, *names])
             check_names(names, most_names, known_as_names=ctx.meta[_LEADING] if has_secret else len(names))
-            booleans = ctx.meta[_EXPLICIT]
-            values |= {flag.parameter: booleans.get(flag.name) for flag in table if flag.kind == "boolean"}
-            check_flags(given, values)
-            function(names=names, **values)
+            function(names=names, **checked_values(ctx, table, values))
 
         metavar = "[NAME]" if most_names == 1 else "[NAME]..."
-        params = [*(_option(flag) for flag in table), click.Argument(["names"], nargs=-1, metavar=metavar)]
+        params = [*(option(flag) for flag in table), click.Argument(["names"], nargs=-1, metavar=metavar)]
         return HelperCommand(name, params=params, callback=callback, help=function.__doc__)
 
     return decorate
+
+
+def checked_values(ctx: click.Context, flags: Iterable[Flag], values: dict[str, Any]) -> dict[str, Any]:
+    """The flags' values; None is what was not given.
+
+    Args:
+        ctx: of a HelperCommand.
+        flags: its options.
+        values: what click made of them.
+
+    Raises:
+        ConfigurationError: as check_flags().
+    """
+    booleans = ctx.meta[_EXPLICIT]
+    checked = values | {flag.parameter: booleans.get(flag.name) for flag in flags if flag.kind == "boolean"}
+    check_flags(given_flags(ctx), checked)
+    return checked
 
 
 def given_flags(ctx: click.Context) -> set[str]:

@@ -68,6 +68,8 @@ def question_of(settings: Settings, words: Sequence[str], environment: Mapping[s
         # What was obtained from a server that nobody checked is for those who ask like that.
         [settings.verify_tls, str(settings.ca_bundle and settings.ca_bundle.absolute())],
         [settings.pkcs11_module, settings.pkcs11_init_args, settings.derived_private_key],
+        # What was obtained without asking what kind of key it is, is for those who do not ask.
+        [settings.require_non_exportable],
         [settings.tpm.tcti, settings.tpm.device],
         _token_environment(settings, environment),
     ]

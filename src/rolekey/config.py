@@ -13,7 +13,7 @@ from rolekey.arn import ARN, parse_profile_arn, parse_role_arn, parse_trust_anch
 from rolekey.configured_options import configured_options
 from rolekey.endpoints import Endpoint
 from rolekey.errors import ConfigurationError
-from rolekey.key_settings import KeyReference, KeySettings, key_reference, key_settings, plain_path
+from rolekey.key_settings import KeyReference, KeySettings, checked_timeout, key_reference, key_settings, plain_path
 from rolekey.options import DEFAULT_SESSION_DURATION, Options, revealed
 from rolekey.pkcs11_uri import PKCS11URI, redact_pin_value
 from rolekey.secret import Secret
@@ -127,6 +127,7 @@ def _resolved(options: Options, environment: Mapping[str, str]) -> Settings:
             f"--session-duration is {duration} seconds",
             hint="give a number of seconds from 900 to 43200 (and at most the role's maximum session duration)",
         )
+    checked_timeout(options)
     endpoint = _endpoint(options, environment, trust_anchor.partition, region)
     certificate, private_key = _references(options)
     settings = Settings(

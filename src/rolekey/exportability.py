@@ -7,6 +7,7 @@ said against the key: a token that gives no CKA_LOCAL does not say that the key 
 from collections.abc import Mapping
 from typing import Literal
 
+from rolekey.errors import UnsupportedKeyError
 from rolekey.value import Value
 
 Place = Literal["token", "TPM"]
@@ -41,6 +42,23 @@ class KeyAttributes(Value):
         given = dict(self.values)
         wanted = RULES_EXPORT_OUT[self.place].items()
         return tuple(f"{name} is {written(given.get(name))}" for name, value in wanted if given.get(name) is not value)
+
+
+def check_non_exportable(key: str, attributes: KeyAttributes | None) -> None:
+    """Refuse a key that may leave its hardware, or may have left it.
+
+    Args:
+        key: what the key is called.
+        attributes: what the hardware says; None of a key that is in none.
+
+    Raises:
+        UnsupportedKeyError: with what does not rule export out.
+    """
+    if attributes is None or attributes.doubts:
+        raise UnsupportedKeyError(
+            f"{key} is not used (--require-non-exportable): {verdict(attributes)}",
+            hint="use a key that was made in a token or TPM and cannot leave it; `rolekey key inspect` looks at one",
+        )
 
 
 def written(value: bool | None) -> str:  # noqa: FBT001 - it is what is written

@@ -28,6 +28,7 @@ class KeySettings(Value, kw_only=True):
         pkcs8_password: or None.
         pin_source: where a token's PIN, or a TPM key's password, is; None where the URIs say it or somebody is asked.
         pin_file_group_readable: a PIN's file may be readable by its group.
+        require_non_exportable: only a key is used whose hardware says that it cannot leave it.
         use_last_try: the token's last try may be spent.
         tpm: where the TPM is, and what opens a key in it.
         timeout: seconds, or None for deadline.Deadline.of()'s default.
@@ -40,6 +41,7 @@ class KeySettings(Value, kw_only=True):
     pkcs8_password: Secret | None
     pin_source: PinSource | None
     pin_file_group_readable: bool
+    require_non_exportable: bool
     use_last_try: bool
     tpm: TPMSettings
     timeout: float | None
@@ -61,8 +63,6 @@ def key_settings(private_key: KeyReference, options: Options, environment: Mappi
     Raises:
         ConfigurationError: something is malformed.
     """
-    if options.timeout is not None and not 0 < options.timeout <= MAX_TIMEOUT:
-        raise ConfigurationError("--timeout is out of range", hint="give a number of seconds from 0.1 to 3600")
     return KeySettings(
         private_key=private_key,
         pkcs11_module=plain_path(options.pkcs11_lib, "--pkcs11-lib") if options.pkcs11_lib else None,
@@ -71,10 +71,25 @@ def key_settings(private_key: KeyReference, options: Options, environment: Mappi
         pkcs8_password=options.pkcs8_password,
         pin_source=PinSource.parse(plain_path(options.pin_source, "--pin-source")) if options.pin_source else None,
         pin_file_group_readable=bool(options.pin_file_group_readable),
+        require_non_exportable=bool(options.require_non_exportable),
         use_last_try=bool(options.use_last_try),
         tpm=resolve_tpm_settings(options, environment),
-        timeout=options.timeout,
+        timeout=checked_timeout(options),
     )
+
+
+def checked_timeout(options: Options) -> float | None:
+    """The time allowed, in seconds, or None.
+
+    Args:
+        options: what the user wrote.
+
+    Raises:
+        ConfigurationError: it is out of range.
+    """
+    if options.timeout is not None and not 0 < options.timeout <= MAX_TIMEOUT:
+        raise ConfigurationError("--timeout is out of range", hint="give a number of seconds from 0.1 to 3600")
+    return options.timeout
 
 
 def key_reference(text: str, option: str) -> KeyReference:

@@ -9,6 +9,7 @@ from rolekey.certificates import Certificate, describe, read_certificates
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, SignerError
+from rolekey.exportability import check_non_exportable
 from rolekey.identity import SigningIdentity, checked_certificate
 from rolekey.interaction import Interaction
 from rolekey.key_settings import KeySettings
@@ -111,7 +112,7 @@ class TokenIdentity:
         except BaseException:
             login.session.close()
             raise
-        return SigningIdentity(certificate, chain, signer)
+        return SigningIdentity(certificate, chain, signer, non_exportable=settings.require_non_exportable)
 
     def _open_with_hidden_certificate(self, shown: list[TokenContents]) -> SigningIdentity:
         """The certificate is private, or named otherwise than its key: it is found after the login."""
@@ -133,7 +134,8 @@ class TokenIdentity:
         except BaseException:
             login.session.close()
             raise
-        return SigningIdentity(certificate, chain, signer)
+        required = self._settings.require_non_exportable
+        return SigningIdentity(certificate, chain, signer, non_exportable=required)
 
     def _private_keys(self, session: TokenSession) -> list[TokenPrivateKey]:
         return self._deadline.run(f"token {session.token}", session.private_keys)
@@ -164,13 +166,19 @@ class TokenIdentity:
         derived = self._settings.derived_private_key and match is not None
         key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
         log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
+        if self._settings.require_non_exportable:
+            self._deadline.run(f"token {session.token}", lambda: self._admit(key))
         if key.always_authenticate:
             self._deadline.expect_person()
         opened = OpenKey(key, session, login.accepted)
         # A token that wants no login is opened without one again.
         again = login.accepted.open if login.accepted else Token.open
-        reopen = reopener(_module(self._settings, self._key_uri), opened, again)
+        reopen = reopener(_module(self._settings, self._key_uri), opened, again, self._admit)
         return PKCS11Signer(opened, reopen, self._deadline, self._interaction.remind)
+
+    def _admit(self, key: TokenPrivateKey) -> None:
+        if self._settings.require_non_exportable:
+            check_non_exportable(f"the key {key}", key.attributes())
 
     def _login(self, token: Token, certificate: Certificate | None) -> Login:
         uri = self._key_uri

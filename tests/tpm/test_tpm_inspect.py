@@ -1,10 +1,20 @@
-"""`rolekey key inspect` on a TPM: keys of every origin, kept by the TPM and in files."""
+"""`rolekey key inspect` and --require-non-exportable on a TPM: keys of every origin, kept by the TPM and in files."""
+
+import base64
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from rolekey.errors import SignerError, UnsupportedKeyError
+from rolekey.signers.tpm_public import FIXED_PARENT, FIXED_TPM
+from rolekey.tss2_key import TSS2Key
 from support.pki import key_to_pem, make_key, make_root
 from support.process import GENEROUS, rolekey
+from support.tpm_identity import identity_of
 from support.tpm_keys import SIGNING, TPMKeys
+from support.tss2_files import key_pem
 
 CANNOT = "this key cannot leave the TPM"
 DOUBT = "export cannot be ruled out: "
@@ -95,3 +105,57 @@ def test_no_such_key(tpm):
     words = ("key", "inspect", "handle:0x810fffff", "--timeout", GENEROUS)
     rolekey(*words, "--tpm-tcti", tpm.tcti).failed(3, "handle:0x810fffff")
     rolekey(*words, "--tpm-tcti", "device:/nowhere").failed(3, "/nowhere")
+
+
+# --- --require-non-exportable
+
+
+class Nobody:
+    """Must not be asked."""
+
+    def ask(self, question, opens):
+        raise AssertionError(question, opens)
+
+    def remind(self, text):
+        """Nothing waits for anybody."""
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["file", "handle"])
+def test_required_and_used(tpm, keys, keep, kept):
+    """A key that cannot leave the TPM is used where that is required."""
+    made = keys.by_tools(handle=keep(0x81010014) if kept else None)
+    with identity_of(tpm, made, require_non_exportable=True, no_tpm_key_password=True) as identity:
+        made.public_key.verify(identity.signer.sign(b"message"), b"message", ec.ECDSA(hashes.SHA256()))
+        assert identity.non_exportable
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["file", "handle"])
+def test_required_and_refused(tpm, keys, keep, kept):
+    """One that may be duplicated is not, and its password is not asked for; nothing is loaded."""
+    attributes = SIGNING.replace("fixedtpm|fixedparent|", "")
+    made = keys.by_tools(attributes=attributes, password="secret", handle=keep(0x81010015) if kept else None)
+    with pytest.raises(UnsupportedKeyError, match="export cannot be ruled out: fixedTPM is false"):
+        identity_of(tpm, made, require_non_exportable=True, interaction=Nobody())
+
+
+def test_required_of_an_importable_file(tpm, keys):
+    """Nor is one that comes wrapped for this TPM."""
+    made = keys.importable(keys.storage_key(0x81000012))
+    with pytest.raises(UnsupportedKeyError, match="fixedTPM is false"):
+        identity_of(tpm, made, require_non_exportable=True)
+
+
+def test_a_file_that_does_not_tell_the_truth(tpm, keys):
+    """A file that claims more than the key is passes the look at it, and the TPM does not sign with it."""
+    made = keys.by_tools(attributes=SIGNING.replace("fixedtpm|fixedparent|", ""))
+    path = Path(made.private_key)
+    file = TSS2Key.parse(path.read_bytes(), "file")
+    # TPMA_OBJECT stands after the size, the type and the nameAlg.
+    bits = int.from_bytes(file.public[6:10]) | FIXED_TPM | FIXED_PARENT
+    lie = file.public[:6] + bits.to_bytes(4) + file.public[10:]
+    der = base64.b64decode("".join(path.read_text().splitlines()[1:-1]))
+    assert der.count(file.public) == 1
+    path.write_bytes(key_pem(der.replace(file.public, lie)))
+    assert said(tpm, made.private_key)["verdict"] == CANNOT
+    with identity_of(tpm, made, require_non_exportable=True) as identity, pytest.raises(SignerError, match="load"):
+        identity.signer.sign(b"message")

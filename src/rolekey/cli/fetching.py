@@ -85,6 +85,7 @@ def options_from(values: dict[str, Any]) -> Options:
         pin_source=values["pin_source"],
         pin_file_group_readable=values["pin_file_group_readable"],
         pkcs11_init_args=values["pkcs11_init_args"],
+        require_non_exportable=values["require_non_exportable"],
         use_last_try=values["use_last_try"],
         tpm_tcti=values["tpm_tcti"],
         tpm_key_password=values["tpm_key_password"],

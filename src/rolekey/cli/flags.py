@@ -76,6 +76,7 @@ OWN_FLAGS = (
         "--pin-source", "text", "Where PIN or TPM password is: file:PATH, fd:N, env:NAME, systemd:NAME, prompt, none."
     ),
     Flag("--pin-file-group-readable", "boolean", "A PIN's file may be readable by its group."),
+    Flag("--require-non-exportable", "boolean", "Use only a key that its hardware says cannot leave it."),
     Flag("--use-last-try", "boolean", "Send a PIN even if the token locks when it is wrong."),
     Flag("--tpm-tcti", "text", "The TPM: a TCTI such as device:/dev/tpmrm0 (TPM2TOOLS_TCTI, TPM_DEVICE)."),
     Flag("--tpm-parent-password-source", "text", "Where the password of a TPM key's parent is, as --pin-source."),

@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from rolekey.cached_answer import TOKEN_ENVIRONMENT, alias_key, stamps
-from rolekey.config import KeyReference, Settings
+from rolekey.config import Settings
 from rolekey.errors import PinRequiredError
+from rolekey.key_settings import KeyReference
 from rolekey.pins import pin_source_path
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tpm_handle import TPMHandle
@@ -67,6 +68,8 @@ def question_of(settings: Settings, words: Sequence[str], environment: Mapping[s
         # What was obtained from a server that nobody checked is for those who ask like that.
         [settings.verify_tls, str(settings.ca_bundle and settings.ca_bundle.absolute())],
         [settings.pkcs11_module, settings.pkcs11_init_args, settings.derived_private_key],
+        # What was obtained without asking what kind of key it is, is for those who do not ask.
+        [settings.require_non_exportable],
         [settings.tpm.tcti, settings.tpm.device],
         _token_environment(settings, environment),
     ]

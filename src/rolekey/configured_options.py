@@ -30,6 +30,7 @@ KEYS: Mapping[str, Kind] = {
     "pin-source": "text",
     "pin-file-group-readable": "boolean",
     "pkcs11-init-args": "text",
+    "require-non-exportable": "boolean",
     "tpm-tcti": "text",
     "no-tpm-key-password": "boolean",
     "tpm-parent-password-source": "text",

@@ -20,6 +20,7 @@ from rolekey.errors import (
     MalformedResponseError,
     ServiceError,
     TransportError,
+    UnsupportedKeyError,
     printable,
 )
 from rolekey.identity import SigningIdentity
@@ -123,6 +124,11 @@ def request_credentials(
 
 
 def _sign(settings: Settings, identity: SigningIdentity, moment: datetime) -> Post:
+    if settings.require_non_exportable and not identity.non_exportable:
+        raise UnsupportedKeyError(
+            "the identity is not used (--require-non-exportable): it was opened by somebody who did not require that",
+            hint="open it with these settings, or have rolekey open it",
+        )
     query = (
         ("profileArn", str(settings.profile_arn)),
         ("roleArn", str(settings.role_arn)),

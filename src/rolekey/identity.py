@@ -25,9 +25,9 @@ from rolekey.errors import (
     CertificateError,
     ConfigurationError,
     KeyNotFoundError,
-    MissingExtraError,
     PinRequiredError,
 )
+from rolekey.exportability import check_non_exportable
 from rolekey.interaction import Interaction
 from rolekey.pins import PinSupply, usable_passphrase
 from rolekey.secret import Secret
@@ -48,12 +48,21 @@ class SigningIdentity:
         certificate: the end-entity certificate.
         chain: the issuers above it, leaf and self-signed root excluded, from the leaf's upwards.
         signer: signs with the certificate's private key.
+        non_exportable: whoever opened it has seen that the key cannot leave its hardware.
     """
 
-    def __init__(self, certificate: Certificate, chain: tuple[Certificate, ...], signer: Signer) -> None:
+    def __init__(
+        self,
+        certificate: Certificate,
+        chain: tuple[Certificate, ...],
+        signer: Signer,
+        *,
+        non_exportable: bool = False,
+    ) -> None:
         self.certificate = certificate
         self.chain = chain
         self.signer = signer
+        self.non_exportable = non_exportable
         self.algorithm = algorithm_name(certificate.public_key())
 
     def sign(self, string_to_sign: str) -> bytes:
@@ -148,13 +157,10 @@ def _open_tpm_identity(
     *,
     pins: PinSupply | None,
 ) -> SigningIdentity:
-    try:
-        from rolekey.tpm_identity import TPMIdentity  # noqa: PLC0415 - the TPM's library is an extra
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the key is in a TPM, and the library for that cannot be loaded: {error}",
-            hint="pip install 'rolekey[tpm]'; Debian needs apt-get install libtss2-dev pkg-config gcc before",
-        ) from error
+    from rolekey.signers.tpm_key import tpm_library  # noqa: PLC0415 - not for a key elsewhere
+
+    with tpm_library():
+        from rolekey.tpm_identity import TPMIdentity  # noqa: PLC0415 - as above
     return TPMIdentity(settings, key, interaction, deadline, now, pins=pins).open()
 
 
@@ -167,6 +173,8 @@ def _open_file_identity(
     *,
     content: bytes | None,
 ) -> SigningIdentity:
+    if settings.require_non_exportable:
+        check_non_exportable(f"the private key {key_path}", None)
     certificate, chain = named_certificate(settings, deadline, now)
     if settings.pin_source is not None and settings.pin_source.kind not in ("prompt", "none"):
         raise ConfigurationError(

@@ -33,6 +33,7 @@ class Options(Value, kw_only=True):
         pin_source: where a token's PIN, or a TPM key's password, is, as PinSource.parse() reads it.
         pin_file_group_readable: a PIN's file may be readable by its group.
         pkcs11_init_args: a string that the module is initialised with (NSS).
+        require_non_exportable: only a key is used whose hardware says that it cannot leave it.
         use_last_try: the token's last try may be spent.
         tpm_tcti: where the TPM is: a TCTI, or the path of a device or socket.
         tpm_key_password: of a key in a TPM.
@@ -60,6 +61,7 @@ class Options(Value, kw_only=True):
     pin_source: str | None = None
     pin_file_group_readable: bool | None = None
     pkcs11_init_args: str | None = None
+    require_non_exportable: bool | None = None
     use_last_try: bool | None = None
     tpm_tcti: str | None = None
     tpm_key_password: Secret | None = None

@@ -9,8 +9,10 @@ from rolekey.certificates import Certificate, describe, read_certificates
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, SignerError
+from rolekey.exportability import check_non_exportable
 from rolekey.identity import SigningIdentity, checked_certificate
 from rolekey.interaction import Interaction
+from rolekey.key_settings import KeySettings
 from rolekey.pins import PinSupply
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.signers.pkcs11 import PKCS11Signer
@@ -46,7 +48,7 @@ def find_certificate(
         CertificateError: there is none.
         SignerError: the token cannot be found or read.
     """
-    match = match_certificate(_search(settings, uri, deadline), uri)
+    match = match_certificate(search_tokens(settings, uri, deadline), uri)
     if match is None:
         raise _no_certificate(uri)
     return match.entry.certificate, _certificates(match.contents)
@@ -85,13 +87,13 @@ class TokenIdentity:
     def open(self) -> SigningIdentity:
         """Find, check, log in once, find the key; see identity.open_identity()."""
         settings, key_uri = self._settings, self._key_uri
-        shown = _search(settings, key_uri, self._deadline)
+        shown = search_tokens(settings, key_uri, self._deadline)
         match: CertificateMatch | None = None
         if isinstance(settings.certificate, Path):
             leaf, *others = read_certificates(settings.certificate)
         else:
             cert_uri = settings.certificate
-            searched = shown if cert_uri == key_uri else _search(settings, cert_uri, self._deadline)
+            searched = shown if cert_uri == key_uri else search_tokens(settings, cert_uri, self._deadline)
             match = match_certificate(searched, cert_uri)
             if match is None:
                 return self._open_with_hidden_certificate(shown)
@@ -110,7 +112,7 @@ class TokenIdentity:
         except BaseException:
             login.session.close()
             raise
-        return SigningIdentity(certificate, chain, signer)
+        return SigningIdentity(certificate, chain, signer, non_exportable=settings.require_non_exportable)
 
     def _open_with_hidden_certificate(self, shown: list[TokenContents]) -> SigningIdentity:
         """The certificate is private, or named otherwise than its key: it is found after the login."""
@@ -132,7 +134,8 @@ class TokenIdentity:
         except BaseException:
             login.session.close()
             raise
-        return SigningIdentity(certificate, chain, signer)
+        required = self._settings.require_non_exportable
+        return SigningIdentity(certificate, chain, signer, non_exportable=required)
 
     def _private_keys(self, session: TokenSession) -> list[TokenPrivateKey]:
         return self._deadline.run(f"token {session.token}", session.private_keys)
@@ -163,13 +166,19 @@ class TokenIdentity:
         derived = self._settings.derived_private_key and match is not None
         key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
         log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
+        if self._settings.require_non_exportable:
+            self._deadline.run(f"token {session.token}", lambda: self._admit(key))
         if key.always_authenticate:
             self._deadline.expect_person()
         opened = OpenKey(key, session, login.accepted)
         # A token that wants no login is opened without one again.
         again = login.accepted.open if login.accepted else Token.open
-        reopen = reopener(_module(self._settings, self._key_uri), opened, again)
+        reopen = reopener(_module(self._settings, self._key_uri), opened, again, self._admit)
         return PKCS11Signer(opened, reopen, self._deadline, self._interaction.remind)
+
+    def _admit(self, key: TokenPrivateKey) -> None:
+        if self._settings.require_non_exportable:
+            check_non_exportable(f"the key {key}", key.attributes())
 
     def _login(self, token: Token, certificate: Certificate | None) -> Login:
         uri = self._key_uri
@@ -179,8 +188,17 @@ class TokenIdentity:
         return self._token_login.open(token, key)
 
 
-def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[TokenContents]:
-    """What every token that a URI selects shows without a login."""
+def search_tokens(settings: KeySettings, uri: PKCS11URI, deadline: Deadline) -> list[TokenContents]:
+    """What every token that a URI selects shows without a login.
+
+    Args:
+        settings: name the module.
+        uri: selects the tokens, one at least.
+        deadline: for all of them; also for a program that holds a card.
+
+    Raises:
+        SignerError: there is no such token, or none can be read.
+    """
 
     def search() -> list[TokenContents]:
         shown, failures = [], []
@@ -200,7 +218,7 @@ def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[Toke
     return deadline.run(f"the PKCS#11 module {settings.pkcs11_module or uri.module_path or ''}".rstrip(), search)
 
 
-def _module(settings: Settings, uri: PKCS11URI) -> Module:
+def _module(settings: KeySettings, uri: PKCS11URI) -> Module:
     return find_module(settings.pkcs11_module, uri, settings.default_pkcs11_module, settings.pkcs11_init_args)
 
 

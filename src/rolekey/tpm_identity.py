@@ -6,6 +6,7 @@ from datetime import datetime
 from rolekey.certificates import spki
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
+from rolekey.exportability import check_non_exportable
 from rolekey.identity import SigningIdentity, mismatch, named_certificate
 from rolekey.interaction import Interaction
 from rolekey.pins import PinSupply, record_directories
@@ -61,8 +62,12 @@ class TPMIdentity:
         if spki(key.area.public_key) != spki(certificate.public_key()):
             raise mismatch(certificate)
         key.area.check_can_sign(key.text)
+        if settings.require_non_exportable:
+            # Of a key file this is what the file says. The TPM loads none that says something else than the key is.
+            check_non_exportable(key.text, key.area.key_attributes)
         log.debug("key: %s, TPM at %s, scheme %s", key.text, address, key.area.scheme_name)
-        return SigningIdentity(certificate, chain, TPMSigner(key, device, self._login.open(device, key)))
+        signer = TPMSigner(key, device, self._login.open(device, key))
+        return SigningIdentity(certificate, chain, signer, non_exportable=settings.require_non_exportable)
 
 
 def _key_of_handle(device: TPMDevice, handle: TPMHandle) -> TPMKey:

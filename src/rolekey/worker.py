@@ -84,7 +84,10 @@ class Worker:
         certificate, *chain = (
             load_certificate(base64.b64decode(text)) for text in (answer["certificate"], *answer["chain"])
         )
-        return identity.SigningIdentity(certificate, tuple(chain), _RemoteSigner(self, deadline))
+        signer = _RemoteSigner(self, deadline)
+        # The child has opened nothing else where that is required.
+        required = settings.require_non_exportable
+        return identity.SigningIdentity(certificate, tuple(chain), signer, non_exportable=required)
 
     def fetch(self, settings: Settings, deadline: Deadline) -> Fetched:
         """One CreateSession in the child: certificate and key are found anew, and one signature is made.

@@ -183,6 +183,14 @@ def test_command_help():
     assert "--trust-anchor-arn TEXT" in outcome.stdout
 
 
+@pytest.mark.parametrize(("name", "kind"), [("leaf.key", "EC secp256r1"), ("encrypted.key", "encrypted")])
+def test_key_inspect_of_a_file(name, kind, files):
+    """A key in a file is a file; the passphrase of an encrypted one is not needed."""
+    outcome = rolekey("key", "inspect", str(files / name))
+    lines = f"key: {files / name}\ntype: {kind}\nin: file\nverdict: this key is a file\n"
+    assert outcome == Outcome(0, lines, "")
+
+
 @pytest.fixture(scope="module")
 def emulator(files: Path) -> Iterator[RunningEmulator]:
     """A Roles Anywhere that trusts the CA of the files."""

@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tokens",),
     ("pin_guard",),
     ("config", "pins", "pin_record"),
+    ("key_settings",),
     ("tpm_settings",),
     ("configured_options",),
     ("configuration_file",),
@@ -38,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("der",),
     ("pkcs11_uri_syntax",),
     ("interaction", "schedule"),
-    ("secret", "deadline"),
+    ("secret", "deadline", "exportability"),
     ("errors", "_version", "cached_answer", "forks", "value"),
 )
 # Two files that are one thing.

@@ -52,6 +52,8 @@ DECISIVE = [
     {"use_fips_endpoint": True},
     {"use_dualstack_endpoint": True},
     {"verify_tls": False},
+    {"require_non_exportable": True},
+    TOKEN | {"require_non_exportable": True},
     {"certificate": "pkcs11:object=c"},
     {"private_key": "pkcs11:object=c"},
     TOKEN,

@@ -74,6 +74,7 @@ VALUES = [
         lambda s: f"file:{s.tpm.parent_password_source.name}",
     ),
     ("pin-file-group-readable", [True, False, True], lambda s: s.pin_file_group_readable),
+    ("require-non-exportable", [True, False, True], lambda s: s.require_non_exportable),
     ("no-tpm-key-password", [True, False, True], lambda s: s.tpm.no_key_password),
     ("use-fips-endpoint", [True, False, True], lambda s: "fips" in s.endpoint.host),
     ("use-dualstack-endpoint", [True, False, True], lambda s: s.endpoint.host.endswith("api.aws")),

@@ -26,6 +26,7 @@ from rolekey.errors import (
     MalformedResponseError,
     RolekeyError,
     TransportError,
+    UnsupportedKeyError,
 )
 from rolekey.identity import SigningIdentity
 from rolekey.options import Options
@@ -149,6 +150,23 @@ def signed_text(request):
     digest = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
     text = "\n".join((algorithm, request.header("X-Amz-Date"), scope, digest))
     return text, bytes.fromhex(fields["Signature"])
+
+
+# The key
+
+
+def test_an_identity_that_was_not_looked_at(leaf):
+    """Where the key must not be exportable, an identity that was opened without that signs nothing."""
+    with ScriptedService((GRANTED,)) as service:
+        settings = settings_for(service.url, require_non_exportable=True)
+        signer = CountingSigner(leaf.key)
+        identity = SigningIdentity(leaf.certificate, leaf.chain, signer)
+        with pytest.raises(UnsupportedKeyError, match="--require-non-exportable"):
+            request_credentials(settings, identity, Deadline(20))
+        assert (signer.uses, service.requests) == (0, [])
+        vouched = SigningIdentity(leaf.certificate, leaf.chain, signer, non_exportable=True)
+        assert request_credentials(settings, vouched, Deadline(20))
+        assert signer.uses == 1
 
 
 # The request

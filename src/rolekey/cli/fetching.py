@@ -1,7 +1,7 @@
 """From a command line to credentials: what the commands that ask the service have in common."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rolekey.cli.terminal import Terminal, can_ask, signals_raise, trace_to_stderr
@@ -71,12 +71,25 @@ def configured_from(values: dict[str, Any], names: Sequence[str]) -> list[Option
     """
     written = options_from(values)
     configured = [configured_options(written, os.environ, name) for name in (names or (None,))]
+    claim_sources(configured, debug=values["debug"])
+    return configured
+
+
+def claim_sources(configured: Iterable[Options], *, debug: bool) -> None:
+    """Claim the descriptors that PINs are read from, before anything is opened, and begin to tell what is done.
+
+    Args:
+        configured: with everything that section and environment say.
+        debug: the user wants to be told.
+
+    Raises:
+        PinRequiredError: a descriptor is not open.
+    """
     for options in configured:
         claim_descriptor(options.pin_source)
         claim_descriptor(options.tpm_parent_password_source, "--tpm-parent-password-source")
-    if values["debug"]:
+    if debug:
         trace_to_stderr()
-    return configured
 
 
 def options_from(values: dict[str, Any]) -> Options:
@@ -97,6 +110,7 @@ def options_from(values: dict[str, Any]) -> Options:
         pin_source=values["pin_source"],
         pin_file_group_readable=values["pin_file_group_readable"],
         pkcs11_init_args=values["pkcs11_init_args"],
+        require_non_exportable=values["require_non_exportable"],
         use_last_try=values["use_last_try"],
         tpm_tcti=values["tpm_tcti"],
         tpm_key_password=values["tpm_key_password"],

@@ -76,6 +76,7 @@ OWN_FLAGS = (
         "--pin-source", "text", "Where PIN or TPM password is: file:PATH, fd:N, env:NAME, systemd:NAME, prompt, none."
     ),
     Flag("--pin-file-group-readable", "boolean", "A PIN's file may be readable by its group."),
+    Flag("--require-non-exportable", "boolean", "Use only a key that its hardware says cannot leave it."),
     Flag("--use-last-try", "boolean", "Send a PIN even if the token locks when it is wrong."),
     Flag("--tpm-tcti", "text", "The TPM: a TCTI such as device:/dev/tpmrm0 (TPM2TOOLS_TCTI, TPM_DEVICE)."),
     Flag("--tpm-parent-password-source", "text", "Where the password of a TPM key's parent is, as --pin-source."),
@@ -104,7 +105,8 @@ SECRET_FLAGS = tuple(flag.name for flag in HELPER_FLAGS if flag.kind == "secret"
 STORE_FLAGS = ("--cert-selector", "--system-store-name", "--use-latest-expiring-certificate")
 
 
-def _option(flag: Flag) -> click.Option:
+def option(flag: Flag) -> click.Option:
+    """The option of click's for a flag."""
     if flag.kind == "boolean":
         return click.Option([flag.name], is_flag=True, help=flag.help)
     default = {} if flag.default is None else {"default": flag.default, "show_default": True}
@@ -224,16 +226,30 @@ def helper_command(
             has_pin = any(isinstance(value, str) and redact_pin_value(value) != value for value in values.values())
             has_secret = has_pin or _has_secret_flag([*given, *names])
             check_names(names, most_names, known_as_names=ctx.meta[_LEADING] if has_secret else len(names))
-            booleans = ctx.meta[_EXPLICIT]
-            values |= {flag.parameter: booleans.get(flag.name) for flag in table if flag.kind == "boolean"}
-            check_flags(given, values)
-            function(names=names, **values)
+            function(names=names, **checked_values(ctx, table, values))
 
         metavar = ("[NAME]" if most_names == 1 else "[NAME]...") + kind.operands
-        params = [*(_option(flag) for flag in table), click.Argument(["names"], nargs=-1, metavar=metavar)]
+        params = [*(option(flag) for flag in table), click.Argument(["names"], nargs=-1, metavar=metavar)]
         return kind(name, params=params, callback=callback, help=function.__doc__)
 
     return decorate
+
+
+def checked_values(ctx: click.Context, flags: Iterable[Flag], values: dict[str, Any]) -> dict[str, Any]:
+    """The flags' values; None is what was not given.
+
+    Args:
+        ctx: of a HelperCommand.
+        flags: its options.
+        values: what click made of them.
+
+    Raises:
+        ConfigurationError: as check_flags().
+    """
+    booleans = ctx.meta[_EXPLICIT]
+    checked = values | {flag.parameter: booleans.get(flag.name) for flag in flags if flag.kind == "boolean"}
+    check_flags(given_flags(ctx), checked)
+    return checked
 
 
 def given_flags(ctx: click.Context) -> set[str]:

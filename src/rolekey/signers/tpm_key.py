@@ -1,7 +1,10 @@
 """A key that a TPM has, or can load, before anything is asked of the TPM."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from rolekey.errors import MissingExtraError
 from rolekey.signers.tpm_policy import PolicyStep, policy_of
 from rolekey.signers.tpm_public import PublicArea
 from rolekey.tss2_key import TSS2Key
@@ -24,6 +27,22 @@ class TPMKey(Value, kw_only=True):
     policy: tuple[PolicyStep, ...] = ()
     file: TSS2Key | None = None
     handle: int = 0
+
+
+@contextmanager
+def tpm_library() -> Iterator[None]:
+    """For a with block in which the TPM's library is imported: it is an extra.
+
+    Raises:
+        MissingExtraError: it cannot be loaded.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the key is in a TPM, and the library for that cannot be loaded: {error}",
+            hint="pip install 'rolekey[tpm]'; Debian needs apt-get install libtss2-dev pkg-config gcc before",
+        ) from error
 
 
 def read_key_file(path: Path, data: bytes) -> TPMKey:

@@ -10,6 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from rolekey.errors import UnsupportedKeyError
+from rolekey.exportability import KeyAttributes
 from rolekey.signers.base import HashName, PublicKey
 from rolekey.value import Value
 
@@ -31,6 +32,7 @@ _SCHEMES = {
 }
 _CURVES: dict[int, ec.EllipticCurve] = {3: ec.SECP256R1(), 4: ec.SECP384R1(), 5: ec.SECP521R1()}
 # TPMA_OBJECT
+FIXED_TPM, FIXED_PARENT, SENSITIVE_DATA_ORIGIN = 1 << 1, 1 << 4, 1 << 5
 USER_WITH_AUTH, NO_DA, RESTRICTED, DECRYPT, SIGN = 1 << 6, 1 << 10, 1 << 16, 1 << 17, 1 << 18
 _DEFAULT_EXPONENT = 65537
 _USABLE = "use an RSA key, or an EC key on P-256, P-384 or P-521"
@@ -111,6 +113,12 @@ class PublicArea(Value, kw_only=True):
     def name(self) -> bytes:
         """The Name of the object: the identifier of a hash and the hash of the public area."""
         return self.data[2:4] + hashlib.new(self.name_algorithm, self.data).digest()
+
+    @property
+    def key_attributes(self) -> KeyAttributes:
+        """What it says of whether the key can leave the TPM."""
+        bits = {"fixedTPM": FIXED_TPM, "fixedParent": FIXED_PARENT, "sensitiveDataOrigin": SENSITIVE_DATA_ORIGIN}
+        return KeyAttributes("TPM", tuple((name, bool(self.attributes & bit)) for name, bit in bits.items()))
 
     @property
     def counts_wrong_passwords(self) -> bool:

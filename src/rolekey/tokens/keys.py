@@ -7,7 +7,7 @@ from typing import Protocol
 from pkcs11 import exceptions as codes
 
 from rolekey.certificates import spki
-from rolekey.errors import KeyNotFoundError, PinError, SignerError, TokenNotFoundError
+from rolekey.errors import KeyNotFoundError, PinError, SignerError, TokenNotFoundError, UnsupportedKeyError
 from rolekey.tokens.context_signature import ContextSignature
 from rolekey.tokens.modules import Module
 from rolekey.tokens.objects import TokenPrivateKey
@@ -95,13 +95,19 @@ class OpenKey(Value):
         return finish()
 
 
-def reopener(module: Module, opened: OpenKey, login: Callable[[Token], TokenSession]) -> Callable[[], OpenKey]:
+def reopener(
+    module: Module,
+    opened: OpenKey,
+    login: Callable[[Token], TokenSession],
+    admit: Callable[[TokenPrivateKey], None],
+) -> Callable[[], OpenKey]:
     """How to find a key again after its token was away.
 
     Args:
         module: the token's.
         opened: as it was.
         login: opens a session with the same token, found anew, as before.
+        admit: raises where the key is not to be used after all: the token was out of sight.
 
     Returns:
         A function that looks for the same token (by label and serial number) and the same key in it: first through the
@@ -111,23 +117,29 @@ def reopener(module: Module, opened: OpenKey, login: Callable[[Token], TokenSess
 
     def reopen() -> OpenKey:
         try:
-            return _find_again(module, opened, login)
-        except PinError:
-            raise  # what is refused now must not be sent again
+            return _find_again(module, opened, login, admit)
+        except (PinError, UnsupportedKeyError):
+            raise  # a PIN that is refused now must not be sent again, and a key stays what it is
         except SignerError as error:
             log.debug("%s; the module is started anew", error.message)
         module.restart()
-        return _find_again(module, opened, login)
+        return _find_again(module, opened, login, admit)
 
     return reopen
 
 
-def _find_again(module: Module, opened: OpenKey, login: Callable[[Token], TokenSession]) -> OpenKey:
+def _find_again(
+    module: Module,
+    opened: OpenKey,
+    login: Callable[[Token], TokenSession],
+    admit: Callable[[TokenPrivateKey], None],
+) -> OpenKey:
     token = _same_token(module, opened.session.token)
     session = login(token)
     try:
         for key in session.private_keys():
             if _is_same(key, opened.key):
+                admit(key)
                 return OpenKey(key, session, opened.login)
     except BaseException:
         session.close()

@@ -175,6 +175,7 @@ def match_private_key(
     entry: TokenCertificate | None,
     *,
     derived: bool,
+    option: str = "--private-key",
 ) -> TokenPrivateKey:
     """The one private key that a URI selects and that belongs to the certificate.
 
@@ -185,6 +186,7 @@ def match_private_key(
         certificate: the end-entity certificate, or None where it is found afterwards.
         entry: the certificate's object, where it is in a token.
         derived: the URI is the certificate's: any key of the token may be meant.
+        option: what the user names a key with.
 
     Raises:
         KeyNotFoundError, AmbiguousMatchError, CertificateError: none, more than one, none for this certificate.
@@ -193,9 +195,7 @@ def match_private_key(
     if not named:
         raise KeyNotFoundError(
             f"token {contents.token} holds no private key that matches {uri.selector()}",
-            hint=_listed((contents.token.uri(key) for key in keys), "--private-key")
-            if keys
-            else "it shows no private key",
+            hint=_listed((contents.token.uri(key) for key in keys), option) if keys else "it shows no private key",
         )
     fitting = named if certificate is None else _belonging(contents, named, certificate, entry)
     if not fitting and certificate is not None:
@@ -207,7 +207,7 @@ def match_private_key(
         )
     if len(fitting) > 1:
         uris = [contents.token.uri(key) for key in fitting]
-        raise _ambiguous(f"private keys match {uri.selector()}", uris, "--private-key")
+        raise _ambiguous(f"private keys match {uri.selector()}", uris, option)
     return fitting[0]
 
 

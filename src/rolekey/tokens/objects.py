@@ -15,7 +15,9 @@ from pkcs11.util.ec import encode_ec_public_key
 
 from rolekey.certificates import Certificate, load_certificate
 from rolekey.errors import UnsupportedKeyError
+from rolekey.exportability import KeyAttributes
 from rolekey.secret import Secret
+from rolekey.tokens.attributes import STRICT
 from rolekey.tokens.failures import code_name, translated
 from rolekey.value import Value
 
@@ -109,6 +111,16 @@ class TokenPrivateKey(TokenObject, kw_only=True):
             handle=handle,
         )
 
+    def attributes(self) -> KeyAttributes:
+        """What the token says of it that bears on whether it can leave the token, and when it asks for the PIN.
+
+        Raises:
+            SignerError: the token failed.
+        """
+        with translated(f"read the attributes of the key {self}"):
+            values = tuple((name, _boolean(self.handle, attribute)) for name, attribute in STRICT.items())
+        return KeyAttributes("token", (*values, ("CKA_ALWAYS_AUTHENTICATE", self.always_authenticate)))
+
     def check_usage(self) -> None:
         """Refuse a key that may not sign.
 
@@ -175,6 +187,15 @@ def _attribute(handle: Any, attribute: Attribute) -> Any:
         return handle[attribute]
     except (pkcs11.AttributeTypeInvalid, pkcs11.AttributeSensitive):
         return None
+
+
+def _boolean(handle: Any, attribute: Attribute) -> bool | None:
+    try:
+        value: bool | None = handle[attribute]
+    except (pkcs11.AttributeTypeInvalid, pkcs11.AttributeSensitive, pkcs11.FunctionFailed):
+        # The last is python-pkcs11's word for a length that the module does not give.
+        return None
+    return value
 
 
 def _name(handle: Any) -> dict[str, Any]:

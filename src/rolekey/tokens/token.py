@@ -11,6 +11,7 @@ from pkcs11 import SlotFlag, TokenFlag
 from rolekey.errors import PinIncorrectError, PinLockedError, PinNotUsableError, SignerError, Tries
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
+from rolekey.tokens.attributes import strict_attributes
 from rolekey.tokens.failures import code_name, translate, translated
 from rolekey.tokens.library import Library
 from rolekey.tokens.objects import TokenCertificate, TokenObject, TokenPrivateKey, TokenPublicKey, find_objects
@@ -171,7 +172,7 @@ class Token:
             SignerError: the token failed.
         """
         try:
-            return TokenSession(self, self._token.open(user_pin=_user_pin(pin)))
+            return TokenSession(self, self._token.open(user_pin=_user_pin(pin), attribute_mapper=strict_attributes()))
         except pkcs11.PKCS11Error as error:
             doing = f"token {self}: login" if pin else f"token {self}: open a session"
             failure = translate(error, doing, with_pin=pin is not None)

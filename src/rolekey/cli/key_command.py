@@ -1,0 +1,81 @@
+"""What the commands of ``rolekey key`` have in common: the flags for where a key is and what opens it."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from rolekey.cli.fetching import claim_sources
+from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, HelperCommand, checked_values, option
+from rolekey.cli.terminal import Terminal, can_ask, shield_output
+from rolekey.config import resolve_key_settings
+from rolekey.configured_options import configured_options
+from rolekey.deadline import Deadline
+from rolekey.errors import ConfigurationError
+from rolekey.fetch import person_for
+from rolekey.interaction import Interaction
+from rolekey.key_settings import KeySettings
+from rolekey.options import Options
+
+_NAMES = (
+    *("--pkcs11-lib", "--pkcs11-init-args", "--pin-source", "--pin-file-group-readable", "--use-last-try"),
+    *("--tpm-tcti", "--tpm-key-password", "--no-tpm-key-password", "--tpm-parent-password-source"),
+    *("--timeout", "--debug"),
+)
+KEY_FLAGS = tuple(flag for flag in (*HELPER_FLAGS, *OWN_FLAGS) if flag.name in _NAMES)
+
+
+def key_command(
+    group: click.Group, name: str, arguments: Sequence[str], flags: Sequence[Flag] = ()
+) -> Callable[[Callable[..., None]], None]:
+    """Make a function a command of a group, with KEY_FLAGS.
+
+    Args:
+        group: the command's.
+        name: the command's.
+        arguments: what its words are called; all of them have to be given.
+        flags: further options.
+
+    Returns:
+        A decorator; the function gets the words, and every flag's value as an argument of its name.
+    """
+    table = (*KEY_FLAGS, *flags)
+
+    def decorate(function: Callable[..., None]) -> None:
+        def callback(words: tuple[str, ...], **values: Any) -> None:
+            ctx = click.get_current_context()
+            checked = checked_values(ctx, table, values)
+            if len(words) != len(arguments):
+                # Not shown: it may be a part of a password or PIN.
+                raise ConfigurationError(
+                    f"`{ctx.command_path}` takes {' and '.join(arguments)}, and {len(words)} arguments are given",
+                    hint=f"put values with spaces in double quotes; `{ctx.command_path} --help` lists the options",
+                )
+            function(*words, **checked)
+
+        argument = click.Argument(["words"], nargs=-1, metavar=" ".join(arguments))
+        params = [*(option(flag) for flag in table), argument]
+        group.add_command(HelperCommand(name, params=params, callback=callback, help=function.__doc__))
+
+    return decorate
+
+
+def open_settings(reference: str, values: dict[str, Any]) -> tuple[KeySettings, Interaction, Deadline]:
+    """From a command line to what every function of rolekey.keys takes. Modules cannot write on stdout afterwards.
+
+    Args:
+        reference: names the key.
+        values: of the flags.
+
+    Raises:
+        ConfigurationError: something is malformed.
+        PinRequiredError: a descriptor that a PIN is read from is not open.
+    """
+    given = {flag.parameter: values[flag.parameter] for flag in KEY_FLAGS if flag.name != "--debug"}
+    options = configured_options(Options(private_key=reference, **given), os.environ, None)
+    claim_sources([options], debug=values["debug"])
+    settings = resolve_key_settings(options, os.environ)
+    shield_output(debug=values["debug"])
+    deadline = Deadline.of(settings.timeout, attended=can_ask())
+    return settings, person_for(settings, Terminal)(deadline), deadline

@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from rolekey.cached_answer import TOKEN_ENVIRONMENT, alias_key, stamps
-from rolekey.config import KeyReference, Settings
+from rolekey.config import Settings
 from rolekey.errors import PinRequiredError
+from rolekey.key_settings import KeyReference
 from rolekey.pins import pin_source_path
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tpm_handle import TPMHandle

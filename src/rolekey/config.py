@@ -12,51 +12,40 @@ from rolekey.arn import ARN, parse_profile_arn, parse_role_arn, parse_trust_anch
 from rolekey.configured_options import configured_options
 from rolekey.endpoints import Endpoint
 from rolekey.errors import ConfigurationError
+from rolekey.key_settings import (
+    CertificateReference,
+    KeySettings,
+    by_origin,
+    key_settings,
+    no_certificate_of_handle,
+    plain_text,
+)
 from rolekey.options import DEFAULT_SESSION_DURATION, Options, revealed
-from rolekey.pin_source import PinSource
-from rolekey.pkcs11_uri import PKCS11URI, redact_pin_value
+from rolekey.pkcs11_uri import redact_pin_value
 from rolekey.secret import Secret
-from rolekey.tpm_handle import PREFIX, TPMHandle
-from rolekey.tpm_settings import TPMSettings, resolve_tpm_settings
-from rolekey.value import Value
+from rolekey.tpm_handle import TPMHandle
 
 log = logging.getLogger(__name__)
 
 SESSION_DURATIONS = range(900, 43201)
-MAX_TIMEOUT = 3600.0
 # In the order in which they decide: AWS's own, then the ones of requests, curl and OpenSSL.
 CA_BUNDLE_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
-CertificateReference = Path | PKCS11URI
-KeyReference = Path | PKCS11URI | TPMHandle
 
-
-class Settings(Value, kw_only=True):
+class Settings(KeySettings, kw_only=True):
     """Everything that a CreateSession needs to know, checked.
 
     Args:
         trust_anchor_arn, profile_arn, role_arn: of one partition; the first two of one region.
         region: of the signature's scope.
         endpoint: where the request goes.
-        certificate: where the end-entity certificate is.
-        private_key: where its private key is.
-        derived_private_key: only the certificate was named, and the key is whatever belongs to it in its token.
+        certificate: where the end-entity certificate is: where the key is, if nothing else is named.
         intermediates: a PEM bundle, or None.
         session_duration: seconds, 900 to 43200.
         role_session_name: or None for the service's default.
-        pkcs11_module: path of a module that the user named, or None.
-        default_pkcs11_module: path of the module where neither option nor URI names one, or None.
-        pkcs8_password: or None.
-        pin_source: where a token's PIN, or a TPM key's password, is; None where the URIs say it or somebody is asked.
-        pin_file_group_readable: a PIN's file may be readable by its group.
-        pkcs11_init_args: a string that the module is initialised with, or None.
-        use_last_try: the token's last try may be spent.
-        tpm: where the TPM is, and what opens a key in it.
         verify_tls: False only where the user said ``--no-verify-ssl``.
         ca_bundle: PEM file (or directory) of trusted CAs in place of the usual ones, or None.
         proxy: URL of the proxy for this endpoint (it may hold a password), or None.
-        timeout: seconds, or None for deadline.Deadline.of()'s default.
-        config_file: the configuration file that some of it is from, or None.
     """
 
     trust_anchor_arn: ARN
@@ -65,24 +54,17 @@ class Settings(Value, kw_only=True):
     region: str
     endpoint: Endpoint
     certificate: CertificateReference
-    private_key: KeyReference
-    derived_private_key: bool
     intermediates: Path | None
     session_duration: int
     role_session_name: str | None
-    pkcs11_module: str | None
-    default_pkcs11_module: str | None
-    pkcs8_password: Secret | None
-    pin_source: PinSource | None
-    pin_file_group_readable: bool
-    pkcs11_init_args: str | None
-    use_last_try: bool
-    tpm: TPMSettings
     verify_tls: bool
     ca_bundle: Path | None
     proxy: Secret | None
-    timeout: float | None
-    config_file: Path | None = None
+
+    @property
+    def purpose(self) -> str:
+        """The role."""
+        return f"role {self.role_arn.role_name}"
 
 
 def resolve_settings(options: Options, environment: Mapping[str, str], name: str | None = None) -> Settings:
@@ -100,16 +82,7 @@ def resolve_settings(options: Options, environment: Mapping[str, str], name: str
     try:
         return _resolved(options, environment)
     except ConfigurationError as error:
-        raise _by_origin(error, dict(options.origins)) from error.__cause__
-
-
-def _by_origin(error: ConfigurationError, origins: Mapping[str, str]) -> ConfigurationError:
-    """The same error, whose message calls an option what it is called where it was written."""
-
-    def called(match: re.Match[str]) -> str:
-        return origins.get(match[1].replace("-", "_"), match[0])
-
-    return type(error)(re.sub("--([a-z0-9-]+)", called, error.message), hint=error.hint)
+        raise by_origin(error, dict(options.origins)) from error.__cause__
 
 
 def _resolved(options: Options, environment: Mapping[str, str]) -> Settings:
@@ -123,38 +96,31 @@ def _resolved(options: Options, environment: Mapping[str, str]) -> Settings:
             f"--session-duration is {duration} seconds",
             hint="give a number of seconds from 900 to 43200 (and at most the role's maximum session duration)",
         )
-    if options.timeout is not None and not 0 < options.timeout <= MAX_TIMEOUT:
-        raise ConfigurationError("--timeout is out of range", hint="give a number of seconds from 0.1 to 3600")
     endpoint = _endpoint(options, environment, trust_anchor.partition, region)
-    certificate, private_key = _references(options)
+    key = key_settings(options, environment)
     settings = Settings(
+        **vars(key) | {"certificate": _certificate(key)},
         trust_anchor_arn=trust_anchor,
         profile_arn=profile,
         role_arn=role,
         region=region,
         endpoint=endpoint,
-        certificate=certificate,
-        private_key=private_key,
-        derived_private_key=not revealed(options.private_key),
-        intermediates=Path(_plain(options.intermediates, "--intermediates")) if options.intermediates else None,
+        intermediates=Path(plain_text(options.intermediates, "--intermediates")) if options.intermediates else None,
         session_duration=duration,
         role_session_name=_role_session_name(options.role_session_name),
-        pkcs11_module=_plain(options.pkcs11_lib, "--pkcs11-lib") if options.pkcs11_lib else None,
-        default_pkcs11_module=environment.get("PKCS11_MODULE_PATH") or None,
-        pkcs8_password=options.pkcs8_password,
-        pin_source=PinSource.parse(_plain(options.pin_source, "--pin-source")) if options.pin_source else None,
-        pin_file_group_readable=bool(options.pin_file_group_readable),
-        pkcs11_init_args=options.pkcs11_init_args or None,
-        use_last_try=bool(options.use_last_try),
-        tpm=resolve_tpm_settings(options, environment),
         verify_tls=options.verify_tls is not False,
         ca_bundle=_ca_bundle(environment),
         proxy=_proxy(endpoint, environment),
-        timeout=options.timeout,
-        config_file=options.config_file,
     )
     log.debug("settings: region %s, endpoint %s, %s", region, endpoint, "proxy" if settings.proxy else "no proxy")
     return settings
+
+
+def _certificate(key: KeySettings) -> CertificateReference:
+    reference = key.private_key if key.certificate is None else key.certificate
+    if isinstance(reference, TPMHandle):
+        raise no_certificate_of_handle()
+    return reference
 
 
 def _required(value: str | None, option: str) -> str:
@@ -220,53 +186,6 @@ def _switch(option: bool | None, environment: Mapping[str, str], variable: str) 
     if value not in ("", "true", "false"):
         raise ConfigurationError(f"{variable} is neither true nor false", hint=f"set {variable}=true or unset it")
     return value == "true"
-
-
-def _references(options: Options) -> tuple[CertificateReference, KeyReference]:
-    named_certificate, named_key = revealed(options.certificate), revealed(options.private_key)
-    certificate = named_certificate or named_key
-    private_key = named_key or named_certificate
-    if not certificate or not private_key:
-        raise ConfigurationError(
-            "neither --certificate nor --private-key is given",
-            hint="name the certificate and the key: files, or pkcs11: URIs such as 'pkcs11:token=NAME;object=LABEL'",
-        )
-    # The option that was given is named, also where it serves for both.
-    reference = _reference(certificate, "--certificate" if named_certificate else "--private-key")
-    if isinstance(reference, TPMHandle):
-        raise ConfigurationError(
-            "a TPM keeps no certificate under a key's handle",
-            hint="name the certificate's file with --certificate, and the handle with --private-key",
-        )
-    return reference, _reference(private_key, "--private-key" if named_key else "--certificate")
-
-
-def _reference(text: str, option: str) -> KeyReference:
-    if text.startswith("pkcs11:"):
-        return PKCS11URI.parse(text)
-    if text.lower().startswith("pkcs11:"):
-        raise ConfigurationError(
-            f"{option}: the scheme of a PKCS#11 URI is written in small letters", hint="pkcs11:..."
-        )
-    if text.startswith(PREFIX):
-        return TPMHandle.parse(text)
-    return Path(_plain(text, option))
-
-
-def _plain(text: str, option: str) -> str:
-    # A path is quoted in messages and logs; a URI in quotes of its own, or of the wrong option, is no path.
-    if redact_pin_value(text) != text:
-        raise ConfigurationError(
-            f"{option} has a pin-value and is not a PKCS#11 URI, or not where one belongs",
-            hint="a URI starts with pkcs11: (without quotes in the value itself) and belongs to --certificate or "
-            "--private-key",
-        )
-    if re.match(r"[A-Za-z]:[^\\/]", text):
-        raise ConfigurationError(
-            f"{option} is a Windows path without its backslashes",
-            hint="SDKs take single backslashes away: write / in their place, or put the value in single quotes",
-        )
-    return text
 
 
 def _ca_bundle(environment: Mapping[str, str]) -> Path | None:

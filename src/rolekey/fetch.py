@@ -4,6 +4,7 @@ from rolekey.config import Settings
 from rolekey.credentials import Fetched
 from rolekey.deadline import Deadline
 from rolekey.interaction import AskUntil, Interaction, NoInteraction
+from rolekey.key_settings import KeySettings
 from rolekey.pins import PinSupply
 
 
@@ -37,7 +38,7 @@ def fetch(
             opening.close()  # not taken where there is no signature to be sent
 
 
-def person_for(settings: Settings, ask_until: AskUntil) -> AskUntil:
+def person_for(settings: KeySettings, ask_until: AskUntil) -> AskUntil:
     """Who is asked until a deadline: nobody where ``--pin-source none`` says so.
 
     Args:

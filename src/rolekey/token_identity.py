@@ -1,16 +1,16 @@
 """A SigningIdentity from a PKCS#11 token: certificate and key share one session and one login."""
 
 import logging
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rolekey.certificates import Certificate, describe, read_certificates
-from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, SignerError
-from rolekey.identity import SigningIdentity, checked_certificate
+from rolekey.identity import Judge, SigningIdentity
 from rolekey.interaction import Interaction
+from rolekey.key_settings import CertificateReference, KeySettings
 from rolekey.pins import PinSupply
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.signers.pkcs11 import PKCS11Signer
@@ -27,6 +27,7 @@ from rolekey.tokens.matching import (
     key_token,
     match_certificate,
     match_private_key,
+    only_token,
 )
 from rolekey.tokens.modules import Module, find_module
 from rolekey.tokens.objects import TokenPrivateKey
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def find_certificate(
-    settings: Settings,
+    settings: KeySettings,
     uri: PKCS11URI,
     deadline: Deadline,
 ) -> tuple[Certificate, list[Certificate]]:
@@ -52,6 +53,20 @@ def find_certificate(
     return match.entry.certificate, _certificates(match.contents)
 
 
+def shown_certificates(settings: KeySettings, uri: PKCS11URI, deadline: Deadline) -> list[tuple[Certificate, str]]:
+    """Every certificate that a URI selects and a token shows without a login, each with a URI that selects it.
+
+    Raises:
+        SignerError: the token cannot be found or read.
+    """
+    return [
+        (entry.certificate, contents.token.uri(entry))
+        for contents in _search(settings, uri, deadline)
+        for entry in contents.certificates
+        if entry.selected_by(uri.object_label, uri.object_id)
+    ]
+
+
 class TokenIdentity:
     """Opens the identity whose key is in a token.
 
@@ -60,17 +75,15 @@ class TokenIdentity:
         key_uri: selects the key.
         interaction: asks for the PIN where no source is configured.
         deadline: for everything that the token does.
-        now: aware datetime at which the certificate must be valid.
         pins: gives the configured PIN in place of its source.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KeySettings,
         key_uri: PKCS11URI,
         interaction: Interaction,
         deadline: Deadline,
-        now: datetime,
         *,
         pins: PinSupply | None = None,
     ) -> None:
@@ -78,61 +91,55 @@ class TokenIdentity:
         self._key_uri = key_uri
         self._interaction = interaction
         self._deadline = deadline
-        self._now = now
         certificate_uri = settings.certificate if isinstance(settings.certificate, PKCS11URI) else None
         self._token_login = TokenLogin(settings, (key_uri, certificate_uri), interaction, deadline, pins=pins)
 
-    def open(self) -> SigningIdentity:
+    def open(self, certificate: CertificateReference, judge: Judge) -> SigningIdentity:
         """Find, check, log in once, find the key; see identity.open_identity()."""
         settings, key_uri = self._settings, self._key_uri
         shown = _search(settings, key_uri, self._deadline)
         match: CertificateMatch | None = None
-        if isinstance(settings.certificate, Path):
-            leaf, *others = read_certificates(settings.certificate)
+        if isinstance(certificate, Path):
+            leaf, *others = read_certificates(certificate)
         else:
-            cert_uri = settings.certificate
-            searched = shown if cert_uri == key_uri else _search(settings, cert_uri, self._deadline)
-            match = match_certificate(searched, cert_uri)
+            searched = shown if certificate == key_uri else _search(settings, certificate, self._deadline)
+            match = match_certificate(searched, certificate)
             if match is None:
-                return self._open_with_hidden_certificate(shown)
+                return self._open_with_hidden_certificate(shown, certificate, judge)
             leaf, others = match.entry.certificate, _certificates(match.contents)
-        certificate, chain = checked_certificate(settings, leaf, others, self._now)
-        check_key_type(certificate)
-        token = key_token(shown, certificate, match.contents.token if match else None, key_uri)
+        chain = judge(leaf, others)
+        check_key_type(leaf)
+        token = key_token(shown, leaf, match.contents.token if match else None, key_uri)
         contents = _of(shown, token)
         if not settings.derived_private_key:
-            check_public_twin(contents, key_uri, certificate)
-        login = self._login(token, certificate)
-        try:
+            check_public_twin(contents, key_uri, leaf)
+        with self._logged_in(token, leaf) as login:
             keys = self._private_keys(login.session)
             contents = self._completed(contents, keys, login.session)
-            signer = self._signer(login, contents, keys, certificate, match)
-        except BaseException:
-            login.session.close()
-            raise
-        return SigningIdentity(certificate, chain, signer)
+            return SigningIdentity(leaf, chain, self._signer(login, contents, keys, leaf, match))
 
-    def _open_with_hidden_certificate(self, shown: list[TokenContents]) -> SigningIdentity:
+    def open_signer(self) -> PKCS11Signer:
+        """As open(), the key alone; see identity.open_signer()."""
+        contents = only_token(_search(self._settings, self._key_uri, self._deadline), self._key_uri)
+        with self._logged_in(contents.token, None) as login:
+            return self._signer(login, contents, self._private_keys(login.session), None, None)
+
+    def _open_with_hidden_certificate(
+        self, shown: list[TokenContents], uri: PKCS11URI, judge: Judge
+    ) -> SigningIdentity:
         """The certificate is private, or named otherwise than its key: it is found after the login."""
         if len(shown) > 1:
             raise _no_certificate(self._key_uri)
-        login = self._login(shown[0].token, None)
-        try:
+        with self._logged_in(shown[0].token, None) as login:
             contents = self._deadline.run(f"token {login.session.token}", lambda: TokenContents.of(login.session))
             keys = self._private_keys(login.session)
-            uri = self._settings.certificate
-            assert isinstance(uri, PKCS11URI)  # noqa: S101 - open() comes here with a URI only
             match = match_certificate([contents], uri)
             if match is None:
                 match = self._match_by_key(contents, keys, uri)
-            others = _certificates(contents)
-            certificate, chain = checked_certificate(self._settings, match.entry.certificate, others, self._now)
-            check_key_type(certificate)
-            signer = self._signer(login, contents, keys, certificate, match)
-        except BaseException:
-            login.session.close()
-            raise
-        return SigningIdentity(certificate, chain, signer)
+            leaf = match.entry.certificate
+            chain = judge(leaf, _certificates(contents))
+            check_key_type(leaf)
+            return SigningIdentity(leaf, chain, self._signer(login, contents, keys, leaf, match))
 
     def _private_keys(self, session: TokenSession) -> list[TokenPrivateKey]:
         return self._deadline.run(f"token {session.token}", session.private_keys)
@@ -155,7 +162,7 @@ class TokenIdentity:
         login: Login,
         contents: TokenContents,
         keys: list[TokenPrivateKey],
-        certificate: Certificate,
+        certificate: Certificate | None,
         match: CertificateMatch | None,
     ) -> PKCS11Signer:
         session = login.session
@@ -171,6 +178,16 @@ class TokenIdentity:
         reopen = reopener(_module(self._settings, self._key_uri), opened, again)
         return PKCS11Signer(opened, reopen, self._deadline, self._interaction.remind)
 
+    @contextmanager
+    def _logged_in(self, token: Token, certificate: Certificate | None) -> Iterator[Login]:
+        """The session outlives the block, unless that fails."""
+        login = self._login(token, certificate)
+        try:
+            yield login
+        except BaseException:
+            login.session.close()
+            raise
+
     def _login(self, token: Token, certificate: Certificate | None) -> Login:
         uri = self._key_uri
         if uri.object_label:
@@ -179,7 +196,7 @@ class TokenIdentity:
         return self._token_login.open(token, key)
 
 
-def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[TokenContents]:
+def _search(settings: KeySettings, uri: PKCS11URI, deadline: Deadline) -> list[TokenContents]:
     """What every token that a URI selects shows without a login."""
 
     def search() -> list[TokenContents]:
@@ -200,7 +217,7 @@ def _search(settings: Settings, uri: PKCS11URI, deadline: Deadline) -> list[Toke
     return deadline.run(f"the PKCS#11 module {settings.pkcs11_module or uri.module_path or ''}".rstrip(), search)
 
 
-def _module(settings: Settings, uri: PKCS11URI) -> Module:
+def _module(settings: KeySettings, uri: PKCS11URI) -> Module:
     return find_module(settings.pkcs11_module, uri, settings.default_pkcs11_module, settings.pkcs11_init_args)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, Protocol, TypeVar
 
-from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import (
     PinIncorrectError,
@@ -20,6 +19,7 @@ from rolekey.errors import (
     printable,
 )
 from rolekey.interaction import Interaction
+from rolekey.key_settings import KeySettings
 from rolekey.pin_guard import PinGuard, PinTarget, Verdict
 from rolekey.pin_record import Directories, TokenName
 from rolekey.pin_source import FORMS, PinSource
@@ -142,7 +142,7 @@ class TokenLogin:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KeySettings,
         uris: tuple[PKCS11URI | None, ...],
         interaction: Interaction,
         deadline: Deadline,
@@ -207,9 +207,9 @@ class TokenLogin:
         return self._ask(token, key), PinSource("prompt")
 
     def _ask(self, token: Token, key: str) -> Secret:
-        role = self._settings.role_arn.role_name
+        purpose = self._settings.purpose
         tries = _TRIES_LEFT.get(token.tries, "")
-        question = printable(f"PIN of token {token}, key {key}{tries} for role {role}: ")
+        question = printable(f"PIN of token {token}, key {key}{tries} for {purpose}: ")
         answer = self._interaction.ask(question, token.uri())
         if answer is None:
             no_source = (

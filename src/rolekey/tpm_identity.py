@@ -1,13 +1,12 @@
 """A SigningIdentity whose key is in a TPM: one that the TPM keeps, or one in a TSS2 key file."""
 
 import logging
-from datetime import datetime
 
 from rolekey.certificates import spki
-from rolekey.config import Settings
 from rolekey.deadline import Deadline
-from rolekey.identity import SigningIdentity, mismatch, named_certificate
+from rolekey.identity import Judge, SigningIdentity, found_certificate, mismatch
 from rolekey.interaction import Interaction
+from rolekey.key_settings import CertificateReference, KeySettings
 from rolekey.pins import PinSupply, record_directories
 from rolekey.signers.tpm import TPMSigner
 from rolekey.signers.tpm_device import TPMDevice
@@ -30,39 +29,46 @@ class TPMIdentity:
         key: what its file says, or its handle.
         interaction: asks for the password where no source is configured.
         deadline: for everything that the TPM does.
-        now: aware datetime at which the certificate must be valid.
         pins: gives the configured password in place of its source.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KeySettings,
         key: TPMKey | TPMHandle,
         interaction: Interaction,
         deadline: Deadline,
-        now: datetime,
         *,
         pins: PinSupply | None = None,
     ) -> None:
         self._settings = settings
         self._key = key
         self._deadline = deadline
-        self._now = now
         self._directories = record_directories()
         self._login = TPMLogin(settings, interaction, deadline, self._directories, pins=pins)
 
-    def open(self) -> SigningIdentity:
+    def open(self, certificate: CertificateReference, judge: Judge) -> SigningIdentity:
         """Find, check, and see to the passwords; see identity.open_identity(). Nothing is loaded into the TPM yet."""
-        settings = self._settings
-        certificate, chain = named_certificate(settings, self._deadline, self._now)
-        address = TPMAddress.choose(settings.tpm.tcti, settings.tpm.device)
-        device = TPMDevice(address, self._deadline, self._directories)
-        key = self._key if isinstance(self._key, TPMKey) else _key_of_handle(device, self._key)
-        if spki(key.area.public_key) != spki(certificate.public_key()):
-            raise mismatch(certificate)
+        leaf, others = found_certificate(self._settings, certificate, self._deadline)
+        chain = judge(leaf, others)
+        device, key = self._found_key()
+        if spki(key.area.public_key) != spki(leaf.public_key()):
+            raise mismatch(leaf)
+        return SigningIdentity(leaf, chain, self._signer(device, key))
+
+    def open_signer(self) -> TPMSigner:
+        """As open(), the key alone."""
+        return self._signer(*self._found_key())
+
+    def _found_key(self) -> tuple[TPMDevice, TPMKey]:
+        tpm = self._settings.tpm
+        device = TPMDevice(TPMAddress.choose(tpm.tcti, tpm.device), self._deadline, self._directories)
+        return device, self._key if isinstance(self._key, TPMKey) else _key_of_handle(device, self._key)
+
+    def _signer(self, device: TPMDevice, key: TPMKey) -> TPMSigner:
         key.area.check_can_sign(key.text)
-        log.debug("key: %s, TPM at %s, scheme %s", key.text, address, key.area.scheme_name)
-        return SigningIdentity(certificate, chain, TPMSigner(key, device, self._login.open(device, key)))
+        log.debug("key: %s, TPM at %s, scheme %s", key.text, device.address, key.area.scheme_name)
+        return TPMSigner(key, device, self._login.open(device, key))
 
 
 def _key_of_handle(device: TPMDevice, handle: TPMHandle) -> TPMKey:

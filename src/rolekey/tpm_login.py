@@ -4,7 +4,6 @@ One source decides for each, as for a token's PIN: a refusal ends the run, and p
 the same again.
 """
 
-from rolekey.config import Settings
 from rolekey.deadline import Deadline
 from rolekey.errors import (
     ConfigurationError,
@@ -15,6 +14,7 @@ from rolekey.errors import (
     printable,
 )
 from rolekey.interaction import Interaction
+from rolekey.key_settings import KeySettings
 from rolekey.pin_record import Directories, TokenName
 from rolekey.pin_source import FORMS, PinSource
 from rolekey.pins import Pin, PinReader, PinSupply, usable_pin
@@ -45,7 +45,7 @@ class TPMLogin:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KeySettings,
         interaction: Interaction,
         deadline: Deadline,
         directories: Directories,
@@ -128,9 +128,9 @@ class TPMLogin:
         return _checked(pin or self._ask(holder, tries), holder)
 
     def _ask(self, holder: Holder, tries: Tries = "unknown") -> Pin:
-        role = self._settings.role_arn.role_name
+        purpose = self._settings.purpose
         left = _TRIES_LEFT.get(tries, "")
-        question = printable(f"Password of {holder.text}{left} for role {role}: ")
+        question = printable(f"Password of {holder.text}{left} for {purpose}: ")
         answer = self._interaction.ask(question, holder.text)
         if answer is None:
             raise PinRequiredError(

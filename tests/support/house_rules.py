@@ -20,7 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("provider", "worker", "worker_child"),
     ("fetch",),
     ("cache", "create_session"),
-    ("cache_question", "identity", "token_identity", "tpm_identity", "transport"),
+    ("sign_string",),
+    ("cache_question", "identity", "file_identity", "token_identity", "tpm_identity", "transport"),
     ("token_login", "tpm_login"),
     ("tpm_passwords",),
     ("sigv4_x509",),
@@ -28,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tokens",),
     ("pin_guard",),
     ("config", "pins", "pin_record"),
+    ("key_settings",),
     ("tpm_settings",),
     ("configured_options",),
     ("configuration_file",),
@@ -42,7 +44,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "_version", "cached_answer", "forks", "value"),
 )
 # Two files that are one thing.
-PEERS = ({"identity", "token_identity"}, {"identity", "tpm_identity"}, {"http_server", "http_protocol"})
+PEERS = (
+    {"identity", "file_identity"},
+    {"identity", "token_identity"},
+    {"identity", "tpm_identity"},
+    {"http_server", "http_protocol"},
+)
 # Narrower than their place: what a server runs on knows nothing of the client, and the emulator shares no code with it.
 ONLY = {
     "http_server": {"errors", "http_protocol"},

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from rolekey.certificates import load_pkcs12
 from rolekey.errors import AmbiguousMatchError, KeyNotFoundError, PinIncorrectError, UnsupportedKeyError
 from rolekey.secret import Secret
-from rolekey.signers.base import HashName, PublicKey
+from rolekey.signers.base import HASHES, HashName, PublicKey
 
 FileKey = (
     rsa.RSAPrivateKey
@@ -24,11 +23,6 @@ FileKey = (
     | mldsa.MLDSA65PrivateKey
     | mldsa.MLDSA87PrivateKey
 )
-_HASHES: dict[HashName, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
-}
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
 _KINDS = "RSA, EC (P-256, P-384, P-521) and ML-DSA keys in PKCS#8, PKCS#1 and SEC1 PEM can be read"
 
@@ -50,7 +44,7 @@ class FileSigner:
 
     def sign(self, message: bytes, *, hash: HashName = "sha256") -> bytes:  # noqa: A002 - the word of the field
         """Sign a message, as Signer.sign() says."""
-        algorithm = _HASHES[hash]()
+        algorithm = HASHES[hash]()
         if isinstance(self._private_key, rsa.RSAPrivateKey):
             return self._private_key.sign(message, padding.PKCS1v15(), algorithm)
         if isinstance(self._private_key, ec.EllipticCurvePrivateKey):

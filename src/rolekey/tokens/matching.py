@@ -284,6 +284,18 @@ def key_token(tokens: Sequence[TokenContents], certificate: Certificate, home: T
     return found[0]
 
 
+def only_token(tokens: Sequence[TokenContents], uri: PKCS11URI) -> TokenContents:
+    """The one token that a key's URI selects, where no certificate says more.
+
+    Raises:
+        AmbiguousMatchError: more than one.
+    """
+    if len(tokens) > 1:
+        uris = [contents.token.uri() for contents in tokens]
+        raise _ambiguous(f"tokens match {uri.selector()}", uris, "--private-key")
+    return tokens[0]
+
+
 def _key_type(public_key: PublicKeyTypes) -> str:
     return "RSA" if isinstance(public_key, rsa.RSAPublicKey) else "EC"
 

@@ -1,0 +1,191 @@
+"""What concerns the key in the settings: where it is, what opens it, and which certificate it is used with."""
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from rolekey.configured_options import configured_options
+from rolekey.errors import ConfigurationError
+from rolekey.options import Options, revealed
+from rolekey.pin_source import PinSource
+from rolekey.pkcs11_uri import PKCS11URI, redact_pin_value
+from rolekey.secret import Secret
+from rolekey.tpm_handle import PREFIX, TPMHandle
+from rolekey.tpm_settings import TPMSettings, resolve_tpm_settings
+from rolekey.value import Value
+
+log = logging.getLogger(__name__)
+
+MAX_TIMEOUT = 3600.0
+
+CertificateReference = Path | PKCS11URI
+KeyReference = Path | PKCS11URI | TPMHandle
+
+
+class KeySettings(Value, kw_only=True):
+    """Everything that a signature needs to know, checked.
+
+    Args:
+        certificate: where the certificate is, or None for a key by itself.
+        private_key: where the private key is.
+        derived_private_key: only the certificate was named, and the key is whatever belongs to it in its token.
+        pkcs11_module: path of a module that the user named, or None.
+        default_pkcs11_module: path of the module where neither option nor URI names one, or None.
+        pkcs8_password: of a key file or PKCS#12 file, or None.
+        pin_source: where a token's PIN, or a TPM key's password, is; None where the URIs say it or somebody is asked.
+        pin_file_group_readable: a PIN's file may be readable by its group.
+        pkcs11_init_args: a string that the module is initialised with, or None.
+        use_last_try: the token's last try may be spent.
+        tpm: where the TPM is, and what opens a key in it.
+        timeout: seconds, or None for deadline.Deadline.of()'s default.
+        config_file: the configuration file that some of it is from, or None.
+    """
+
+    certificate: CertificateReference | None
+    private_key: KeyReference
+    derived_private_key: bool
+    pkcs11_module: str | None
+    default_pkcs11_module: str | None
+    pkcs8_password: Secret | None
+    pin_source: PinSource | None
+    pin_file_group_readable: bool
+    pkcs11_init_args: str | None
+    use_last_try: bool
+    tpm: TPMSettings
+    timeout: float | None
+    config_file: Path | None = None
+
+    @property
+    def purpose(self) -> str:
+        """What the key is to sign for, as the question for its PIN says it."""
+        return "a test signature"
+
+
+def resolve_key_settings(options: Options, environment: Mapping[str, str], name: str | None = None) -> KeySettings:
+    """Check what concerns the key, and fill in what the named section, the environment and the defaults say.
+
+    Args:
+        options: what the user wrote.
+        environment: the process's environment.
+        name: of an identity in the configuration file, or None.
+
+    Raises:
+        ConfigurationError: something is missing, malformed, or contradicts something else.
+    """
+    options = configured_options(options, environment, name)
+    try:
+        return key_settings(options, environment)
+    except ConfigurationError as error:
+        raise by_origin(error, dict(options.origins)) from error.__cause__
+
+
+def key_settings(options: Options, environment: Mapping[str, str]) -> KeySettings:
+    """As resolve_key_settings(), of options that are complete."""
+    if options.timeout is not None and not 0 < options.timeout <= MAX_TIMEOUT:
+        raise ConfigurationError("--timeout is out of range", hint="give a number of seconds from 0.1 to 3600")
+    certificate, private_key = _references(options)
+    log.debug("settings: private key %s, certificate %s", private_key, certificate or "not named")
+    return KeySettings(
+        certificate=certificate,
+        private_key=private_key,
+        derived_private_key=not revealed(options.private_key),
+        pkcs11_module=plain_text(options.pkcs11_lib, "--pkcs11-lib") if options.pkcs11_lib else None,
+        default_pkcs11_module=environment.get("PKCS11_MODULE_PATH") or None,
+        pkcs8_password=options.pkcs8_password,
+        pin_source=PinSource.parse(plain_text(options.pin_source, "--pin-source")) if options.pin_source else None,
+        pin_file_group_readable=bool(options.pin_file_group_readable),
+        pkcs11_init_args=options.pkcs11_init_args or None,
+        use_last_try=bool(options.use_last_try),
+        tpm=resolve_tpm_settings(options, environment),
+        timeout=options.timeout,
+        config_file=options.config_file,
+    )
+
+
+def by_origin(error: ConfigurationError, origins: Mapping[str, str]) -> ConfigurationError:
+    """The same error, whose message calls an option what it is called where it was written.
+
+    Args:
+        error: any.
+        origins: what an error calls the options that were not written on the command line.
+    """
+
+    def called(match: re.Match[str]) -> str:
+        return origins.get(match[1].replace("-", "_"), match[0])
+
+    return type(error)(re.sub("--([a-z0-9-]+)", called, error.message), hint=error.hint)
+
+
+def _references(options: Options) -> tuple[CertificateReference | None, KeyReference]:
+    named_certificate, named_key = revealed(options.certificate), revealed(options.private_key)
+    if not named_certificate and not named_key:
+        raise ConfigurationError(
+            "neither --certificate nor --private-key is given",
+            hint="name the certificate and the key: files, or pkcs11: URIs such as 'pkcs11:token=NAME;object=LABEL'",
+        )
+    certificate = certificate_reference(named_certificate) if named_certificate else None
+    # The option that was given is named, also where it serves for both.
+    key = _reference(named_key, "--private-key") if named_key else certificate
+    assert key is not None  # noqa: S101 - one of both was given
+    return certificate, key
+
+
+def certificate_reference(text: str) -> CertificateReference:
+    """Where a certificate is.
+
+    Args:
+        text: a path or a ``pkcs11:`` URI.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    reference = _reference(text, "--certificate")
+    if isinstance(reference, TPMHandle):
+        raise no_certificate_of_handle()
+    return reference
+
+
+def no_certificate_of_handle() -> ConfigurationError:
+    """The error for a TPM's handle in a certificate's place."""
+    return ConfigurationError(
+        "a TPM keeps no certificate under a key's handle",
+        hint="name the certificate's file with --certificate, and the handle with --private-key",
+    )
+
+
+def _reference(text: str, option: str) -> KeyReference:
+    if text.startswith("pkcs11:"):
+        return PKCS11URI.parse(text)
+    if text.lower().startswith("pkcs11:"):
+        raise ConfigurationError(
+            f"{option}: the scheme of a PKCS#11 URI is written in small letters", hint="pkcs11:..."
+        )
+    if text.startswith(PREFIX):
+        return TPMHandle.parse(text)
+    return Path(plain_text(text, option))
+
+
+def plain_text(text: str, option: str) -> str:
+    """A value that messages and logs may quote.
+
+    Args:
+        text: the value.
+        option: its name.
+
+    Raises:
+        ConfigurationError: it holds a PIN, or is a path without its backslashes.
+    """
+    # A path is quoted in messages and logs; a URI in quotes of its own, or of the wrong option, is no path.
+    if redact_pin_value(text) != text:
+        raise ConfigurationError(
+            f"{option} has a pin-value and is not a PKCS#11 URI, or not where one belongs",
+            hint="a URI starts with pkcs11: (without quotes in the value itself) and belongs to --certificate or "
+            "--private-key",
+        )
+    if re.match(r"[A-Za-z]:[^\\/]", text):
+        raise ConfigurationError(
+            f"{option} is a Windows path without its backslashes",
+            hint="SDKs take single backslashes away: write / in their place, or put the value in single quotes",
+        )
+    return text

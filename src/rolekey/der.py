@@ -24,7 +24,7 @@ def members(element: asn1.TLV) -> list[asn1.TLV]:
 
 def encoded(element: asn1.TLV) -> bytes:
     """An element as it was read."""
-    return _element(element.tag_bytes, bytes(element.data))
+    return tagged(element.tag_bytes, bytes(element.data))
 
 
 def sequence(content: bytes) -> bytes:
@@ -33,10 +33,16 @@ def sequence(content: bytes) -> bytes:
     Args:
         content: its members in DER, one after the other.
     """
-    return _element(_SEQUENCE, content)
+    return tagged(_SEQUENCE, content)
 
 
-def _element(tag: bytes, content: bytes) -> bytes:
+def tagged(tag: bytes, content: bytes) -> bytes:
+    """An element.
+
+    Args:
+        tag: its identifier.
+        content: its content.
+    """
     length = len(content)
     if length < 0x80:
         return tag + bytes([length]) + content

@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -742,6 +742,49 @@ def test_the_command_keeps_its_secrets(case, debug, world, tmp_path):
     for place, contents in (("stdout", stdout), *traces.places()):
         looked_at = without_credentials(contents) if place in promised else contents
         assert not found_in(looked_at), f"{place}: {looked_at!r}"
+    assert traces.children == []
+
+
+SIGNED = (
+    "PIN: pin-value, accepted",
+    "PIN: pin-value, refused",
+    "PIN: pin-source, accepted",
+    "PIN: --pin-source env, accepted",
+    "PIN: --pin-source env, refused",
+    "PIN: at each signature, typed",
+    "PIN: typed, refused",
+    "PIN: URI as a word",
+    "TPM: accepted",
+    "TPM: refused",
+    "passphrase: accepted",
+    "passphrase: refused",
+    "passphrase: not needed",
+    "passphrase: another key's",
+    "passphrase: in two words",
+    "passphrase: misspelt with =",
+    "passphrase: typed, accepted",
+    "passphrase: typed, refused",
+)
+NOT_FOR_SIGN_STRING = (*ARNS, "endpoint", "intermediates")
+
+
+@each([case for case in CASES if case.name in SIGNED])
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_sign_string_keeps_its_secrets(case, debug, world, tmp_path):
+    """`rolekey sign-string` writes a secret nowhere, with each kind of key; stdout is the signature, or nothing."""
+    with scene_of(case, world) as scene:
+        options = {name: value for name, value in scene.options.items() if name not in NOT_FOR_SIGN_STRING}
+        words = replace(scene, options=options).command_line(GENEROUS)
+        command = ["-m", "rolekey", "sign-string", *words, *(["--debug"] if debug else [])]
+        traces = traces_of_process(tmp_path, command, scene.environment, case.typed)
+    stderr = traces.stderr.decode()
+    assert traces.code == case.code, stderr
+    assert re.search(case.says, stderr), stderr
+    assert re.fullmatch(rb'"[0-9a-f]{128,}"' if case.code == 0 else b"", traces.stdout)
+    assert ("rolekey: debug:" in stderr) is debug or case.code in (2, 3)
+    assert not [name for name in traces.files if name.endswith((".entry", ".alias"))]
+    for place, contents in (("stdout", traces.stdout), *traces.places()):
+        assert not found_in(contents), f"{place}: {contents!r}"
     assert traces.children == []
 
 

@@ -1,5 +1,6 @@
 """From a command line to credentials: what the commands that ask the service have in common."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +10,10 @@ from rolekey.config import Settings, resolve_settings
 from rolekey.configured_options import configured_options
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
+from rolekey.errors import ConfigurationError
 from rolekey.fetch import fetch
 from rolekey.interaction import Interaction
+from rolekey.key_settings import KeySettings, resolve_key_settings
 from rolekey.options import Options
 from rolekey.pins import claim_descriptor
 
@@ -44,6 +47,26 @@ def settings_from(values: dict[str, Any], names: Sequence[str]) -> list[Settings
         ConfigurationError: as resolve_settings().
         PinRequiredError: a descriptor is not open.
     """
+    return [resolve_settings(options, os.environ) for options in _configured(values, names)]
+
+
+def key_settings_from(values: dict[str, Any], names: Sequence[str], *, needs: str | None = None) -> KeySettings:
+    """As settings_from(), what concerns the key alone, of one identity or none.
+
+    Args:
+        values: of the command line's flags.
+        names: of the identity.
+        needs: the flag to be named where neither certificate nor key is, if not both.
+    """
+    (options,) = _configured(values, names)
+    if needs is not None and not options.certificate and not options.private_key:
+        raise ConfigurationError(
+            f"{needs} is missing", hint="name a file, or a pkcs11: URI such as 'pkcs11:token=NAME'"
+        )
+    return resolve_key_settings(options, os.environ)
+
+
+def _configured(values: dict[str, Any], names: Sequence[str]) -> list[Options]:
     written = options_from(values)
     configured = [configured_options(written, os.environ, name) for name in (names or (None,))]
     for options in configured:
@@ -51,34 +74,11 @@ def settings_from(values: dict[str, Any], names: Sequence[str]) -> list[Settings
         claim_descriptor(options.tpm_parent_password_source, "--tpm-parent-password-source")
     if values["debug"]:
         trace_to_stderr()
-    return [resolve_settings(options, os.environ) for options in configured]
+    return configured
 
 
 def options_from(values: dict[str, Any]) -> Options:
-    """The Options that a command line's values are."""
-    return Options(
-        trust_anchor_arn=values["trust_anchor_arn"],
-        profile_arn=values["profile_arn"],
-        role_arn=values["role_arn"],
-        certificate=values["certificate"],
-        private_key=values["private_key"],
-        intermediates=values["intermediates"],
-        session_duration=values["session_duration"],
-        role_session_name=values["role_session_name"],
-        region=values["region"],
-        endpoint=values["endpoint"],
-        pkcs11_lib=values["pkcs11_lib"],
-        pkcs8_password=values["pkcs8_password"],
-        pin_source=values["pin_source"],
-        pin_file_group_readable=values["pin_file_group_readable"],
-        pkcs11_init_args=values["pkcs11_init_args"],
-        use_last_try=values["use_last_try"],
-        tpm_tcti=values["tpm_tcti"],
-        tpm_key_password=values["tpm_key_password"],
-        no_tpm_key_password=values["no_tpm_key_password"],
-        tpm_parent_password_source=values["tpm_parent_password_source"],
-        verify_tls=None if values["no_verify_ssl"] is None else not values["no_verify_ssl"],
-        use_fips_endpoint=values["use_fips_endpoint"],
-        use_dualstack_endpoint=values["use_dualstack_endpoint"],
-        timeout=values["timeout"],
-    )
+    """The Options that a command line's values are, of a command that need not have every flag."""
+    no_verify = values.get("no_verify_ssl")
+    named = {field.name: values[field.name] for field in dataclasses.fields(Options) if field.name in values}
+    return Options(**named, verify_tls=None if no_verify is None else not no_verify)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import click
 
-from rolekey.cli.flag_types import TYPES
+from rolekey.cli.flag_types import TYPES, Choice
 from rolekey.configuration_file import is_identity_name
 from rolekey.errors import ConfigurationError
 from rolekey.options import DEFAULT_SESSION_DURATION
@@ -31,12 +31,14 @@ class Flag(Value):
         kind: what it takes.
         help: one line.
         default: where it is not given.
+        choices: the only values of a text, if it has such.
     """
 
     name: str
     kind: Literal["text", "secret", "boolean", "integer", "seconds"]
     help: str
     default: Any = None
+    choices: tuple[str, ...] = ()
 
     @property
     def parameter(self) -> str:
@@ -100,15 +102,26 @@ EXCLUSIONS = (
     ("--no-tpm-key-password", "--tpm-key-password"),
     ("--pkcs8-password", "--tpm-key-password"),
 )
+_BY_NAME = {flag.name: flag for flag in (*HELPER_FLAGS, *OWN_FLAGS)}
 SECRET_FLAGS = tuple(flag.name for flag in HELPER_FLAGS if flag.kind == "secret")
 STORE_FLAGS = ("--cert-selector", "--system-store-name", "--use-latest-expiring-certificate")
+
+
+def flags_named(names: str) -> tuple[Flag, ...]:
+    """Some of the flags of HELPER_FLAGS and OWN_FLAGS.
+
+    Args:
+        names: with blanks between them.
+    """
+    return tuple(_BY_NAME[name] for name in names.split())
 
 
 def _option(flag: Flag) -> click.Option:
     if flag.kind == "boolean":
         return click.Option([flag.name], is_flag=True, help=flag.help)
     default = {} if flag.default is None else {"default": flag.default, "show_default": True}
-    return click.Option([flag.name], type=TYPES[flag.kind], help=flag.help, **default)
+    kind = Choice(flag.choices) if flag.choices else TYPES[flag.kind]
+    return click.Option([flag.name], type=kind, help=flag.help, **default)
 
 
 class HelperCommand(click.Command):
@@ -195,7 +208,7 @@ def parse_boolean(name: str, text: str) -> bool:
 
 
 def helper_command(
-    name: str, flags: Iterable[Flag], *, most_names: int = 1
+    name: str, flags: Iterable[Flag], *, most_names: int = 1, exclusions: Iterable[tuple[str, str]] = EXCLUSIONS
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a function a command with these flags and the names of identities.
 
@@ -203,6 +216,7 @@ def helper_command(
         name: the command's.
         flags: its options.
         most_names: how many identities it takes.
+        exclusions: pairs of flags that exclude each other.
 
     Returns:
         A decorator; the function gets `names`, and every flag's value as an argument of its name; None is what was not
@@ -219,7 +233,7 @@ def helper_command(
             check_names(names, most_names, known_as_names=ctx.meta[_LEADING] if has_secret else len(names))
             booleans = ctx.meta[_EXPLICIT]
             values |= {flag.parameter: booleans.get(flag.name) for flag in table if flag.kind == "boolean"}
-            check_flags(given, values)
+            check_flags(given, values, exclusions)
             function(names=names, **values)
 
         metavar = "[NAME]" if most_names == 1 else "[NAME]..."
@@ -277,13 +291,13 @@ def _continued() -> ConfigurationError:
     )
 
 
-def check_flags(given: set[str], values: dict[str, Any]) -> None:
+def check_flags(given: set[str], values: dict[str, Any], exclusions: Iterable[tuple[str, str]]) -> None:
     """Refuse flags that exclude each other or that this machine has no use for.
 
     Raises:
         ConfigurationError: the first such flag.
     """
-    for first, second in EXCLUSIONS:
+    for first, second in exclusions:
         if first in given and second in given:
             raise ConfigurationError(f"{first} and {second} exclude each other", hint="leave out one of them")
     for name in STORE_FLAGS:

@@ -16,7 +16,13 @@ COMMANDS = {
     "credential-process": ("credential_process", "credential_process", "Print temporary credentials for an SDK."),
     "emulator": ("emulator", "emulator", "Run a local IAM Roles Anywhere for trying and testing."),
     "pin": ("pin", "pin", "List or forget PIN sources that a token refused."),
+    "read-certificate-data": (
+        "read_certificate_data",
+        "read_certificate_data",
+        "Show certificates in a file or token.",
+    ),
     "serve": ("serve", "serve", "Hand credentials out on this machine, and keep them fresh."),
+    "sign-string": ("sign_string", "sign_string", "Sign a fixed text, to try a key."),
     "update": ("update", "update", "Keep temporary credentials in the shared credentials file."),
     "version": ("version", "version", "Print the version."),
 }

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from rolekey.certificates import read_file, spki
 from rolekey.deadline import Deadline
-from rolekey.errors import ConfigurationError, KeyNotFoundError, PinRequiredError
+from rolekey.errors import ConfigurationError, KeyNotFoundError
 from rolekey.identity import Judge, SigningIdentity, found_certificate, mismatch
 from rolekey.interaction import Interaction
 from rolekey.key_settings import CertificateReference, KeySettings
-from rolekey.pins import usable_passphrase
-from rolekey.secret import Secret
+from rolekey.passphrases import Passphrases
 from rolekey.signers.file import FileSigner, open_file_signer
 
 log = logging.getLogger(__name__)
@@ -38,13 +37,13 @@ class FileIdentity:
     ) -> None:
         self._settings = settings
         self._path = path
-        self._interaction = interaction
+        self._passphrases = Passphrases(settings, interaction)
         self._deadline = deadline
         self._content = content
 
     def open(self, certificate: CertificateReference, judge: Judge) -> SigningIdentity:
         """Find, check, read the key; see identity.open_identity()."""
-        leaf, others = found_certificate(self._settings, certificate, self._deadline)
+        leaf, others = found_certificate(self._settings, certificate, self._passphrases, self._deadline)
         chain = judge(leaf, others)
         signer = self.open_signer()
         if spki(signer.public_key) != spki(leaf.public_key()):
@@ -63,21 +62,8 @@ class FileIdentity:
         signer = open_file_signer(
             self._path,
             content if content is not None else read_file(self._path, "private key file", KeyNotFoundError),
-            lambda: _passphrase(self._settings, self._interaction, self._path),
-            passphrase_given=self._settings.pkcs8_password is not None,
+            lambda what: self._passphrases.of(self._path, what),
+            passphrase_given=self._passphrases.unused,
         )
         log.debug("key: file %s", self._path)
         return signer
-
-
-def _passphrase(settings: KeySettings, interaction: Interaction, path: Path) -> Secret:
-    """The passphrase of an encrypted key file: the configured one, else the answer of whoever sits here."""
-    if settings.pkcs8_password is not None:
-        return usable_passphrase(settings.pkcs8_password, "--pkcs8-password")
-    answer = interaction.ask(f"Passphrase of the private key {path}: ", str(path.absolute()))
-    if answer is None:
-        raise PinRequiredError(
-            f"the private key {path} is encrypted, no passphrase is configured and there is no terminal to ask on",
-            hint="give --pkcs8-password, or keep the key where it needs none: in a token, or in a file of mode 0600",
-        )
-    return usable_passphrase(answer, "the terminal")

@@ -23,6 +23,7 @@ from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, KeyNotFoundError, MissingExtraError
 from rolekey.interaction import Interaction
 from rolekey.key_settings import CertificateReference, KeySettings
+from rolekey.passphrases import Passphrases
 from rolekey.pins import PinSupply
 from rolekey.signers.base import HashName, Signer
 from rolekey.sigv4_x509 import algorithm_name, verify_signature
@@ -218,21 +219,27 @@ def _tpm_backend(
 
 
 def found_certificate(
-    settings: KeySettings, reference: CertificateReference, deadline: Deadline
+    settings: KeySettings, reference: CertificateReference, passphrases: Passphrases, deadline: Deadline
 ) -> tuple[Certificate, list[Certificate]]:
     """The certificate of a key that is in no token, and what was found beside it.
 
     Args:
         settings: where a token is.
         reference: a file, or what a token shows without a login.
+        passphrases: of a PKCS#12 file.
         deadline: for the token.
     """
     if isinstance(reference, Path):
-        leaf, *others = read_certificates(reference)
-        return leaf, others
+        return certificates_of_file(reference, passphrases)
     from rolekey.token_identity import find_certificate  # noqa: PLC0415 - as above
 
     return find_certificate(settings, reference, deadline)
+
+
+def certificates_of_file(path: Path, passphrases: Passphrases) -> tuple[Certificate, list[Certificate]]:
+    """As found_certificate(), of a file."""
+    leaf, *others = read_certificates(path, passphrase=lambda: passphrases.of(path, "the PKCS#12 file"))
+    return leaf, others
 
 
 def checked_chain(

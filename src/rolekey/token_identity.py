@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rolekey.certificates import Certificate, describe, read_certificates
+from rolekey.certificates import Certificate, describe
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, SignerError
-from rolekey.identity import Judge, SigningIdentity
+from rolekey.identity import Judge, SigningIdentity, certificates_of_file
 from rolekey.interaction import Interaction
 from rolekey.key_settings import CertificateReference, KeySettings
+from rolekey.passphrases import Passphrases
 from rolekey.pins import PinSupply
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.signers.pkcs11 import PKCS11Signer
@@ -100,7 +101,7 @@ class TokenIdentity:
         shown = _search(settings, key_uri, self._deadline)
         match: CertificateMatch | None = None
         if isinstance(certificate, Path):
-            leaf, *others = read_certificates(certificate)
+            leaf, others = certificates_of_file(certificate, Passphrases(settings, self._interaction))
         else:
             searched = shown if certificate == key_uri else _search(settings, certificate, self._deadline)
             match = match_certificate(searched, certificate)

@@ -7,6 +7,7 @@ from rolekey.deadline import Deadline
 from rolekey.identity import Judge, SigningIdentity, found_certificate, mismatch
 from rolekey.interaction import Interaction
 from rolekey.key_settings import CertificateReference, KeySettings
+from rolekey.passphrases import Passphrases
 from rolekey.pins import PinSupply, record_directories
 from rolekey.signers.tpm import TPMSigner
 from rolekey.signers.tpm_device import TPMDevice
@@ -44,12 +45,13 @@ class TPMIdentity:
         self._settings = settings
         self._key = key
         self._deadline = deadline
+        self._passphrases = Passphrases(settings, interaction)
         self._directories = record_directories()
         self._login = TPMLogin(settings, interaction, deadline, self._directories, pins=pins)
 
     def open(self, certificate: CertificateReference, judge: Judge) -> SigningIdentity:
         """Find, check, and see to the passwords; see identity.open_identity(). Nothing is loaded into the TPM yet."""
-        leaf, others = found_certificate(self._settings, certificate, self._deadline)
+        leaf, others = found_certificate(self._settings, certificate, self._passphrases, self._deadline)
         chain = judge(leaf, others)
         device, key = self._found_key()
         if spki(key.area.public_key) != spki(leaf.public_key()):

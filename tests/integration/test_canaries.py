@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 from rolekey import create_session
 from rolekey.cli.main import exit_code
@@ -176,6 +177,7 @@ TOKEN_KEY = {
 ALWAYS_AUTHENTICATE = {"certificate": "{always_certificate}"}
 PLAIN_KEY = {"certificate": "{certificate}", "private_key": "{key}"}
 LOCKED_KEY = {"certificate": "{certificate}", "private_key": "{encrypted_key}"}
+PKCS12 = {"certificate": "{pkcs12}"}
 PASSPHRASE_OPTION = {"pkcs8_password": PASSPHRASE}
 
 
@@ -369,6 +371,9 @@ CASES = [
     Case("passphrase: accepted", LOCKED_KEY | PASSPHRASE_OPTION),
     Case("passphrase: the service refuses", LOCKED_KEY | PASSPHRASE_OPTION, 7, "Untrusted", "refuses"),
     Case("passphrase: refused", LOCKED_KEY | {"pkcs8_password": WRONG_PASSPHRASE}, 4, "does not decrypt"),
+    Case("passphrase: of a PKCS#12 file, accepted", PKCS12 | PASSPHRASE_OPTION),
+    Case("passphrase: of a PKCS#12 file, refused", PKCS12 | {"pkcs8_password": WRONG_PASSPHRASE}, 4, "does not open"),
+    Case("passphrase: of a PKCS#12 file, typed", PKCS12, typed=PASSPHRASE),
     Case("passphrase: not needed", PLAIN_KEY | PASSPHRASE_OPTION, 3, "not encrypted"),
     Case("passphrase: no such file", LOCKED_KEY | PASSPHRASE_OPTION | {"private_key": "/no/key"}, 3, "cannot read"),
     Case("passphrase: no key", LOCKED_KEY | PASSPHRASE_OPTION | {"private_key": "{certificate}"}, 3, "no private key"),
@@ -504,8 +509,10 @@ def file_inputs(tmp_path_factory):
     root = make_root()
     leaf = root.issue()
     certificate, key = leaf.write(directory, "leaf")
+    encryption = BestAvailableEncryption(PASSPHRASE.encode())
     contents = {
         "encrypted_key": key_to_pem(leaf.key, PASSPHRASE.encode()),
+        "pkcs12": pkcs12.serialize_key_and_certificates(b"x", leaf.key, leaf.certificate, None, encryption),
         "other_key": key_to_pem(root.key, PASSPHRASE.encode()),
         "broken_key": b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
         "wrong_pin_file": WRONG_PIN.encode(),
@@ -758,6 +765,8 @@ SIGNED = (
     "TPM: refused",
     "passphrase: accepted",
     "passphrase: refused",
+    "passphrase: of a PKCS#12 file, accepted",
+    "passphrase: of a PKCS#12 file, refused",
     "passphrase: not needed",
     "passphrase: another key's",
     "passphrase: in two words",

@@ -58,7 +58,11 @@ HELPER_FLAGS = (
     Flag("--with-proxy", "boolean", "Accepted and without effect: HTTPS_PROXY and NO_PROXY always count."),
     Flag("--debug", "boolean", "Say on stderr what is done and why, without secrets."),
     Flag("--certificate", "text", "The certificate: a PEM, DER or PKCS#12 file, or a pkcs11: URI."),
-    Flag("--private-key", "text", "The private key: a PEM, PKCS#12 or TPM key file, a pkcs11: URI, or handle:0x81..."),
+    Flag(
+        "--private-key",
+        "text",
+        "The private key: a PEM, DER, PKCS#12 or TPM key file, a pkcs11: URI, or handle:0x81...",
+    ),
     Flag("--intermediates", "text", "PEM file with the issuers between the certificate and the trust anchor."),
     Flag("--cert-selector", "text", "Selects from the certificate stores of macOS and Windows; not on Linux."),
     Flag("--system-store-name", "text", "A certificate store of Windows; not on Linux.", "MY"),
@@ -68,7 +72,7 @@ HELPER_FLAGS = (
     Flag("--tpm-key-password", "secret", "Password of a TPM key (visible to other processes: prefer --pin-source)."),
     Flag("--no-tpm-key-password", "boolean", "The TPM key has no password."),
     Flag("--role-session-name", "text", "Name of the role session; the profile must accept one."),
-    Flag("--pkcs8-password", "secret", "Passphrase of the key file (visible to other processes)."),
+    Flag("--pkcs8-password", "secret", "Passphrase of the key or PKCS#12 file (visible to other processes)."),
 )
 OWN_FLAGS = (
     Flag("--use-fips-endpoint", "boolean", "Use the region's FIPS endpoint (AWS_USE_FIPS_ENDPOINT)."),

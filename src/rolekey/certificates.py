@@ -5,16 +5,17 @@ Implements the end-entity and chain rules of the IAM Roles Anywhere trust model 
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs12
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rolekey.errors import CertificateError, RolekeyError
+from rolekey.secret import Secret
 
 if TYPE_CHECKING:
     from rolekey.null_parameters import NullParametersCertificate
@@ -25,8 +26,6 @@ MAX_CHAIN_LENGTH = 5
 MAX_FILE_SIZE = 1 << 20
 # Yubico's arc for PIV attestation: firmware, serial number, policies.
 _YUBICO_ATTESTATION = "1.3.6.1.4.1.41482.3."
-# An export without a password has either no password or an empty one: both are in use.
-_NO_PASSWORD = (b"", None)
 _PEM_BLOCK = re.compile(rb"-----BEGIN (X509 |)CERTIFICATE-----(.*?)-----END \1CERTIFICATE-----", re.DOTALL)
 
 
@@ -54,28 +53,32 @@ def read_file(path: Path, what: str, error_class: type[RolekeyError] = Certifica
     return data
 
 
-def read_certificates(path: Path, what: str = "certificate") -> tuple[Certificate, ...]:
-    """Read all certificates of a PEM, DER or PKCS#12 file (the latter without a password).
+def read_certificates(
+    path: Path, what: str = "certificate", *, passphrase: Callable[[], Secret] | None = None
+) -> tuple[Certificate, ...]:
+    """Read all certificates of a PEM, DER or PKCS#12 file.
 
     Args:
         path: the file; anything around and between the PEM blocks is ignored, private keys included.
         what: what it is, for the error's text.
+        passphrase: gives the password of a PKCS#12 file; called only where it has one.
 
     Returns:
         At least one certificate: the end-entity certificate of a PKCS#12 file comes first, else the file's order.
 
     Raises:
         CertificateError: the file cannot be read or holds no certificate.
+        PinIncorrectError, AmbiguousMatchError, UnsupportedKeyError: as open_pkcs12() says.
     """
     data = read_file(path, what)
     try:
         if b"-----BEGIN " in data:
             return _pem_certificates(data)
-        return _der_certificates(data)
+        return _der_certificates(path, data, passphrase)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CertificateError(
             f"{path} holds no certificate that can be read",
-            hint="give a PEM or DER certificate, or a PKCS#12 file without a password",
+            hint="give a PEM or DER certificate, or a PKCS#12 file" + ("" if passphrase else " without a password"),
         ) from error
 
 
@@ -103,29 +106,18 @@ def _pem_certificates(data: bytes) -> tuple[Certificate, ...]:
         return tuple(load_certificate(der) for der in blocks)
 
 
-def _der_certificates(data: bytes) -> tuple[Certificate, ...]:
+def _der_certificates(path: Path, data: bytes, passphrase: Callable[[], Secret] | None) -> tuple[Certificate, ...]:
     try:
         return (load_certificate(data),)
     except ValueError:
-        bundle = load_pkcs12(data)
+        pass
+    from rolekey.pkcs12_file import open_pkcs12  # noqa: PLC0415 - rare, and its import is slow
+
+    bundle = open_pkcs12(path, data, passphrase).bundle
     found = [entry.certificate for entry in (bundle.cert, *bundle.additional_certs) if entry is not None]
     if not found:
         raise ValueError("a PKCS#12 file without a certificate")
     return tuple(found)
-
-
-def load_pkcs12(data: bytes) -> pkcs12.PKCS12KeyAndCertificates:
-    """Decode a PKCS#12 file that has no password or an empty one.
-
-    Raises:
-        ValueError: it is no PKCS#12 file, or it has a password.
-    """
-    for password in _NO_PASSWORD:
-        try:
-            return pkcs12.load_pkcs12(data, password)
-        except ValueError as error:
-            reason = error
-    raise reason
 
 
 def spki(public_key: object) -> bytes:

@@ -5,47 +5,46 @@ Everything that can be judged without a file, a token or the network is judged h
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from rolekey.arn import ARN, parse_profile_arn, parse_role_arn, parse_trust_anchor_arn
 from rolekey.configured_options import configured_options
 from rolekey.endpoints import Endpoint
 from rolekey.errors import ConfigurationError
-from rolekey.key_settings import KeyReference, KeySettings, checked_timeout, key_reference, key_settings, plain_path
+from rolekey.key_settings import (
+    CertificateReference,
+    KeySettings,
+    by_origin,
+    certificate_of,
+    key_settings,
+    plain_path,
+)
 from rolekey.options import DEFAULT_SESSION_DURATION, Options, revealed
-from rolekey.pkcs11_uri import PKCS11URI, redact_pin_value
+from rolekey.pkcs11_uri import redact_pin_value
 from rolekey.secret import Secret
-from rolekey.tpm_handle import TPMHandle
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 SESSION_DURATIONS = range(900, 43201)
 # In the order in which they decide: AWS's own, then the ones of requests, curl and OpenSSL.
 CA_BUNDLE_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
-CertificateReference = Path | PKCS11URI
-
 
 class Settings(KeySettings, kw_only=True):
-    """Everything that a CreateSession needs to know, checked: what KeySettings has, and more.
+    """Everything that a CreateSession needs to know, checked.
 
     Args:
         trust_anchor_arn, profile_arn, role_arn: of one partition; the first two of one region.
         region: of the signature's scope.
         endpoint: where the request goes.
-        certificate: where the end-entity certificate is.
-        derived_private_key: only the certificate was named, and the key is whatever belongs to it in its token.
+        certificate: where the end-entity certificate is: where the key is, if nothing else is named.
         intermediates: a PEM bundle, or None.
         session_duration: seconds, 900 to 43200.
         role_session_name: or None for the service's default.
         verify_tls: False only where the user said ``--no-verify-ssl``.
         ca_bundle: PEM file (or directory) of trusted CAs in place of the usual ones, or None.
         proxy: URL of the proxy for this endpoint (it may hold a password), or None.
-        config_file: the configuration file that some of it is from, or None.
     """
 
     trust_anchor_arn: ARN
@@ -54,14 +53,12 @@ class Settings(KeySettings, kw_only=True):
     region: str
     endpoint: Endpoint
     certificate: CertificateReference
-    derived_private_key: bool
     intermediates: Path | None
     session_duration: int
     role_session_name: str | None
     verify_tls: bool
     ca_bundle: Path | None
     proxy: Secret | None
-    config_file: Path | None = None
 
     @property
     def purpose(self) -> str:
@@ -80,44 +77,28 @@ def resolve_settings(options: Options, environment: Mapping[str, str], name: str
     Raises:
         ConfigurationError: something is missing, malformed, or contradicts something else.
     """
-    return _by_origin(_resolved, configured_options(options, environment, name), environment)
+    return by_origin(_resolved, configured_options(options, environment, name), environment)
 
 
-def resolve_key_settings(options: Options, environment: Mapping[str, str]) -> KeySettings:
-    """As resolve_settings(), of a key alone: what it is used for need not be said.
+def resolve_trust_anchor(options: Options, environment: Mapping[str, str]) -> ARN:
+    """The trust anchor alone; see resolve_settings().
 
     Args:
-        options: what the user wrote; it names the key.
+        options: as configured_options() returns them.
         environment: the process's environment.
 
     Raises:
-        ConfigurationError: something is malformed.
+        ConfigurationError: it is missing or malformed.
     """
-
-    def resolved(configured: Options, variables: Mapping[str, str]) -> KeySettings:
-        return key_settings(key_reference(revealed(configured.private_key) or "", "KEY"), configured, variables)
-
-    return _by_origin(resolved, configured_options(options, environment, None), environment)
+    return by_origin(_trust_anchor, options, environment)
 
 
-def _by_origin(
-    resolve: Callable[[Options, Mapping[str, str]], T], options: Options, environment: Mapping[str, str]
-) -> T:
-    """Resolve; an error's message calls an option what it is called where it was written."""
-    origins = dict(options.origins)
-
-    def called(match: re.Match[str]) -> str:
-        return origins.get(match[1].replace("-", "_"), match[0])
-
-    try:
-        return resolve(options, environment)
-    except ConfigurationError as error:
-        renamed = type(error)(re.sub("--([a-z0-9-]+)", called, error.message), hint=error.hint)
-        raise renamed from error.__cause__
+def _trust_anchor(options: Options, _environment: Mapping[str, str]) -> ARN:
+    return parse_trust_anchor_arn(_required(options.trust_anchor_arn, "--trust-anchor-arn"))
 
 
 def _resolved(options: Options, environment: Mapping[str, str]) -> Settings:
-    trust_anchor = parse_trust_anchor_arn(_required(options.trust_anchor_arn, "--trust-anchor-arn"))
+    trust_anchor = _trust_anchor(options, environment)
     profile = parse_profile_arn(_required(options.profile_arn, "--profile-arn"))
     role = parse_role_arn(_required(options.role_arn, "--role-arn"))
     region = _region(options.region, trust_anchor, profile, role)
@@ -127,25 +108,21 @@ def _resolved(options: Options, environment: Mapping[str, str]) -> Settings:
             f"--session-duration is {duration} seconds",
             hint="give a number of seconds from 900 to 43200 (and at most the role's maximum session duration)",
         )
-    checked_timeout(options)
     endpoint = _endpoint(options, environment, trust_anchor.partition, region)
-    certificate, private_key = _references(options)
+    key = key_settings(options, environment)
     settings = Settings(
+        **vars(key) | {"certificate": certificate_of(key)},
         trust_anchor_arn=trust_anchor,
         profile_arn=profile,
         role_arn=role,
         region=region,
         endpoint=endpoint,
-        certificate=certificate,
-        derived_private_key=not revealed(options.private_key),
         intermediates=Path(plain_path(options.intermediates, "--intermediates")) if options.intermediates else None,
         session_duration=duration,
         role_session_name=_role_session_name(options.role_session_name),
         verify_tls=options.verify_tls is not False,
         ca_bundle=_ca_bundle(environment),
         proxy=_proxy(endpoint, environment),
-        config_file=options.config_file,
-        **vars(key_settings(private_key, options, environment)),
     )
     log.debug("settings: region %s, endpoint %s, %s", region, endpoint, "proxy" if settings.proxy else "no proxy")
     return settings
@@ -214,25 +191,6 @@ def _switch(option: bool | None, environment: Mapping[str, str], variable: str) 
     if value not in ("", "true", "false"):
         raise ConfigurationError(f"{variable} is neither true nor false", hint=f"set {variable}=true or unset it")
     return value == "true"
-
-
-def _references(options: Options) -> tuple[CertificateReference, KeyReference]:
-    named_certificate, named_key = revealed(options.certificate), revealed(options.private_key)
-    certificate = named_certificate or named_key
-    private_key = named_key or named_certificate
-    if not certificate or not private_key:
-        raise ConfigurationError(
-            "neither --certificate nor --private-key is given",
-            hint="name the certificate and the key: files, or pkcs11: URIs such as 'pkcs11:token=NAME;object=LABEL'",
-        )
-    # The option that was given is named, also where it serves for both.
-    reference = key_reference(certificate, "--certificate" if named_certificate else "--private-key")
-    if isinstance(reference, TPMHandle):
-        raise ConfigurationError(
-            "a TPM keeps no certificate under a key's handle",
-            hint="name the certificate's file with --certificate, and the handle with --private-key",
-        )
-    return reference, key_reference(private_key, "--private-key" if named_key else "--certificate")
 
 
 def _ca_bundle(environment: Mapping[str, str]) -> Path | None:

@@ -1,11 +1,11 @@
 """An end-entity certificate, its chain and the Signer that belong together. The one place where a backend is chosen."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature
 
@@ -16,22 +16,17 @@ from rolekey.certificates import (
     issuer_chain,
     read_certificates,
     read_file,
-    spki,
     utc_now,
 )
 from rolekey.config import Settings
 from rolekey.deadline import Deadline
-from rolekey.errors import (
-    CertificateError,
-    ConfigurationError,
-    KeyNotFoundError,
-    PinRequiredError,
-)
+from rolekey.errors import CertificateError, KeyNotFoundError
 from rolekey.exportability import check_non_exportable
 from rolekey.interaction import Interaction
-from rolekey.pins import PinSupply, usable_passphrase
-from rolekey.secret import Secret
-from rolekey.signers.base import Signer
+from rolekey.key_settings import CertificateReference, KeySettings
+from rolekey.passphrases import Passphrases
+from rolekey.pins import PinSupply
+from rolekey.signers.base import HashName, Signer
 from rolekey.sigv4_x509 import algorithm_name, verify_signature
 from rolekey.tpm_handle import TPMHandle
 
@@ -39,6 +34,9 @@ if TYPE_CHECKING:
     from rolekey.signers.tpm_key import TPMKey
 
 log = logging.getLogger(__name__)
+
+# Refuses a certificate, or gives the path above it out of what was found beside it.
+Judge = Callable[[Certificate, Iterable[Certificate]], tuple[Certificate, ...]]
 
 
 class SigningIdentity:
@@ -78,10 +76,18 @@ class SigningIdentity:
             CertificateError: the key does not belong to the certificate.
             SignerError: the key could not be used.
         """
-        message = string_to_sign.encode()
-        signature = self.signer.sign(message)
+        return self.sign_message(string_to_sign.encode())
+
+    def sign_message(self, message: bytes, *, hash: HashName = "sha256") -> bytes:  # noqa: A002 - the word of the field
+        """As sign(), any message.
+
+        Args:
+            message: the message itself.
+            hash: as Signer.sign() takes it.
+        """
+        signature = self.signer.sign(message, hash=hash)
         try:
-            verify_signature(self.certificate.public_key(), signature, message)
+            verify_signature(self.certificate.public_key(), signature, message, hash=hash)
         except InvalidSignature as error:
             raise mismatch(self.certificate) from error
         return signature
@@ -95,6 +101,21 @@ class SigningIdentity:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+class Backend(Protocol):
+    """Opens a private key of one kind, by itself or with its certificate."""
+
+    def open(self, certificate: CertificateReference, judge: Judge) -> SigningIdentity:
+        """Find both; see open_identity().
+
+        Args:
+            certificate: where the certificate is.
+            judge: is asked about it before a PIN is.
+        """
+
+    def open_signer(self) -> Signer:
+        """As open(), the key alone."""
 
 
 def open_identity(
@@ -121,23 +142,67 @@ def open_identity(
         SignerError: the key cannot be found or used.
         DeadlineError: the token did not answer in time.
     """
+    at = now or utc_now()
+
+    def judge(leaf: Certificate, others: Iterable[Certificate]) -> tuple[Certificate, ...]:
+        return checked_chain(settings, leaf, others, at)
+
+    return _backend(settings, interaction, deadline, pins).open(settings.certificate, judge)
+
+
+def open_pair(
+    settings: KeySettings, certificate: CertificateReference, interaction: Interaction, deadline: Deadline
+) -> SigningIdentity:
+    """As open_identity(), with any certificate of the key: it may be expired, or a CA's, and has no chain.
+
+    Args:
+        settings: where the key is.
+        certificate: where its certificate is.
+        interaction: asks for a PIN or passphrase that no source gives.
+        deadline: for everything that a token does.
+
+    Raises:
+        CertificateError: the certificate is unreadable or not the key's.
+        SignerError, DeadlineError: as open_identity() says.
+    """
+    return _backend(settings, interaction, deadline, None).open(certificate, lambda _leaf, _others: ())
+
+
+def open_signer(settings: KeySettings, interaction: Interaction, deadline: Deadline) -> Signer:
+    """Find a key without its certificate. Close it.
+
+    Args:
+        settings: where the key is.
+        interaction: asks for a PIN or passphrase that no source gives.
+        deadline: for everything that a token does.
+
+    Raises:
+        SignerError, DeadlineError: as open_identity() says.
+    """
+    return _backend(settings, interaction, deadline, None).open_signer()
+
+
+def _backend(settings: KeySettings, interaction: Interaction, deadline: Deadline, pins: PinSupply | None) -> Backend:
+    # Each is imported for its own kind of key only: their libraries are slow to load.
     key = settings.private_key
-    now = now or utc_now()
     if isinstance(key, TPMHandle):
-        return _open_tpm_identity(settings, key, interaction, deadline, now, pins=pins)
+        return _tpm_backend(settings, key, interaction, deadline, pins)
     if isinstance(key, Path):
-        # Not imported for a key in a token, as the token's libraries are not for one in a file.
         from rolekey.tss2_key import is_tss2  # noqa: PLC0415
 
         content = _key_file(key)
         if content is not None and is_tss2(content):
             from rolekey.signers.tpm_key import read_key_file  # noqa: PLC0415
 
-            return _open_tpm_identity(settings, read_key_file(key, content), interaction, deadline, now, pins=pins)
-        return _open_file_identity(settings, key, interaction, deadline, now, content=content)
+            return _tpm_backend(settings, read_key_file(key, content), interaction, deadline, pins)
+        if settings.require_non_exportable:
+            check_non_exportable(f"the private key {key}", None)
+        from rolekey.file_identity import FileIdentity  # noqa: PLC0415
+
+        return FileIdentity(settings, key, interaction, deadline, content=content)
     from rolekey.token_identity import TokenIdentity  # noqa: PLC0415
 
-    return TokenIdentity(settings, key, interaction, deadline, now, pins=pins).open()
+    return TokenIdentity(settings, key, interaction, deadline, pins=pins)
 
 
 def _key_file(path: Path) -> bytes | None:
@@ -148,92 +213,51 @@ def _key_file(path: Path) -> bytes | None:
         return None
 
 
-def _open_tpm_identity(
-    settings: Settings,
+def _tpm_backend(
+    settings: KeySettings,
     key: "TPMKey | TPMHandle",
     interaction: Interaction,
     deadline: Deadline,
-    now: datetime,
-    *,
     pins: PinSupply | None,
-) -> SigningIdentity:
+) -> Backend:
     from rolekey.signers.tpm_key import tpm_library  # noqa: PLC0415 - not for a key elsewhere
 
     with tpm_library():
         from rolekey.tpm_identity import TPMIdentity  # noqa: PLC0415 - as above
-    return TPMIdentity(settings, key, interaction, deadline, now, pins=pins).open()
+    return TPMIdentity(settings, key, interaction, deadline, pins=pins)
 
 
-def _open_file_identity(
-    settings: Settings,
-    key_path: Path,
-    interaction: Interaction,
-    deadline: Deadline,
-    now: datetime,
-    *,
-    content: bytes | None,
-) -> SigningIdentity:
-    if settings.require_non_exportable:
-        check_non_exportable(f"the private key {key_path}", None)
-    certificate, chain = named_certificate(settings, deadline, now)
-    if settings.pin_source is not None and settings.pin_source.kind not in ("prompt", "none"):
-        raise ConfigurationError(
-            "--pin-source is for a key in a token or a TPM, and --private-key names a file with the key itself",
-            hint="leave out --pin-source; the passphrase of a key file is given with --pkcs8-password",
-        )
-    from rolekey.signers.file import open_file_signer  # noqa: PLC0415 - as in open_identity()
-
-    signer = open_file_signer(
-        key_path,
-        content if content is not None else read_file(key_path, "private key file", KeyNotFoundError),
-        lambda: passphrase(settings, interaction, key_path),
-        passphrase_given=settings.pkcs8_password is not None,
-    )
-    if spki(signer.public_key) != spki(certificate.public_key()):
-        raise mismatch(certificate)
-    log.debug("key: file %s", key_path)
-    return SigningIdentity(certificate, chain, signer)
-
-
-def named_certificate(
-    settings: Settings, deadline: Deadline, now: datetime
-) -> tuple[Certificate, tuple[Certificate, ...]]:
-    """The end-entity certificate of a key that is in no token, and the path above it; see checked_certificate().
+def found_certificate(
+    settings: KeySettings, reference: CertificateReference, passphrases: Passphrases, deadline: Deadline
+) -> tuple[Certificate, list[Certificate]]:
+    """The certificate of a key that is in no token, and what was found beside it.
 
     Args:
-        settings: name the certificate: a file, or what a token shows without a login.
+        settings: where a token is.
+        reference: a file, or what a token shows without a login.
+        passphrases: of a PKCS#12 file.
         deadline: for the token.
-        now: aware datetime.
     """
-    if isinstance(settings.certificate, Path):
-        leaf, *others = read_certificates(settings.certificate)
-    else:
-        from rolekey.token_identity import find_certificate  # noqa: PLC0415 - as above
+    if isinstance(reference, Path):
+        return certificates_of_file(reference, passphrases)
+    from rolekey.token_identity import find_certificate  # noqa: PLC0415 - as above
 
-        leaf, others = find_certificate(settings, settings.certificate, deadline)
-    return checked_certificate(settings, leaf, others, now)
+    return find_certificate(settings, reference, deadline)
 
 
-def passphrase(settings: Settings, interaction: Interaction, path: Path) -> Secret:
-    """The passphrase of an encrypted key file: the configured one, else the answer of whoever sits here."""
-    if settings.pkcs8_password is not None:
-        return usable_passphrase(settings.pkcs8_password, "--pkcs8-password")
-    answer = interaction.ask(f"Passphrase of the private key {path}: ", str(path.absolute()))
-    if answer is None:
-        raise PinRequiredError(
-            f"the private key {path} is encrypted, no passphrase is configured and there is no terminal to ask on",
-            hint="give --pkcs8-password, or keep the key where it needs none: in a token, or in a file of mode 0600",
-        )
-    return usable_passphrase(answer, "the terminal")
+def certificates_of_file(path: Path, passphrases: Passphrases) -> tuple[Certificate, list[Certificate]]:
+    """As found_certificate(), of a file."""
+    leaf, *others = read_certificates(path, passphrase=lambda: passphrases.of(path, "the PKCS#12 file"))
+    return leaf, others
 
 
-def checked_certificate(
+def checked_chain(
     settings: Settings,
     leaf: Certificate,
     others: Iterable[Certificate],
     now: datetime,
-) -> tuple[Certificate, tuple[Certificate, ...]]:
-    """An end-entity certificate that is valid now, and the path above it.
+) -> tuple[Certificate, ...]:
+    """The path above an end-entity certificate that is valid now.
 
     Args:
         settings: may name intermediates.
@@ -256,7 +280,7 @@ def checked_certificate(
         leaf.not_valid_after_utc,
         len(chain),
     )
-    return leaf, chain
+    return chain
 
 
 def mismatch(certificate: Certificate) -> CertificateError:

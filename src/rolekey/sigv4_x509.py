@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rolekey.certificates import Certificate
 from rolekey.errors import UnsupportedKeyError
+from rolekey.signers.base import HASHES, HashName
 from rolekey.value import Value
 
 SERVICE = "rolesanywhere"
@@ -65,23 +65,30 @@ def algorithm_name(public_key: object) -> str:
     )
 
 
-def verify_signature(public_key: object, signature: bytes, message: bytes) -> None:
-    """Check a signature over a string to sign.
+def verify_signature(
+    public_key: object,
+    signature: bytes,
+    message: bytes,
+    *,
+    hash: HashName = "sha256",  # noqa: A002 - the word of the field
+) -> None:
+    """Check a signature over a string to sign, or over any other message.
 
     Args:
         public_key: the end-entity certificate's public key.
         signature: as a Signer returns it: PKCS#1 v1.5, ECDSA-Sig-Value DER or ML-DSA.
         message: the UTF-8 bytes of the string to sign.
+        hash: the scheme's, or another: as Signer.sign() takes it.
 
     Raises:
         cryptography.exceptions.InvalidSignature: it is not this key's signature over this message.
         UnsupportedKeyError: a key type that the scheme does not have.
     """
     if isinstance(public_key, rsa.RSAPublicKey):
-        public_key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+        public_key.verify(signature, message, padding.PKCS1v15(), HASHES[hash]())
     elif isinstance(public_key, ec.EllipticCurvePublicKey):
         try:
-            public_key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+            public_key.verify(signature, message, ec.ECDSA(HASHES[hash]()))
         except ValueError as error:  # bytes that are no ECDSA-Sig-Value
             raise InvalidSignature from error
     elif isinstance(public_key, MLDSA_PUBLIC_KEYS):

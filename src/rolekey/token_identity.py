@@ -1,18 +1,18 @@
 """A SigningIdentity from a PKCS#11 token: certificate and key share one session and one login."""
 
 import logging
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from rolekey.certificates import Certificate, describe, read_certificates
-from rolekey.config import Settings
+from rolekey.certificates import Certificate, describe
 from rolekey.deadline import Deadline
 from rolekey.errors import CertificateError, SignerError
 from rolekey.exportability import check_non_exportable
-from rolekey.identity import SigningIdentity, checked_certificate
+from rolekey.identity import Judge, SigningIdentity, certificates_of_file
 from rolekey.interaction import Interaction
-from rolekey.key_settings import KeySettings
+from rolekey.key_settings import CertificateReference, KeySettings
+from rolekey.passphrases import Passphrases
 from rolekey.pins import PinSupply
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.signers.pkcs11 import PKCS11Signer
@@ -33,12 +33,13 @@ from rolekey.tokens.matching import (
 from rolekey.tokens.modules import Module, find_module
 from rolekey.tokens.objects import TokenPrivateKey
 from rolekey.tokens.token import Token, TokenSession
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
 
 def find_certificate(
-    settings: Settings,
+    settings: KeySettings,
     uri: PKCS11URI,
     deadline: Deadline,
 ) -> tuple[Certificate, list[Certificate]]:
@@ -48,10 +49,38 @@ def find_certificate(
         CertificateError: there is none.
         SignerError: the token cannot be found or read.
     """
-    match = match_certificate(search_tokens(settings, uri, deadline), uri)
+    match = match_certificate(_search(settings, uri, deadline), uri)
     if match is None:
         raise _no_certificate(uri)
     return match.entry.certificate, _certificates(match.contents)
+
+
+def shown_certificates(settings: KeySettings, uri: PKCS11URI, deadline: Deadline) -> list[tuple[Certificate, str]]:
+    """Every certificate that a URI selects and a token shows without a login, each with a URI that selects it.
+
+    Raises:
+        SignerError: the token cannot be found or read.
+    """
+    return [
+        (entry.certificate, contents.token.uri(entry))
+        for contents in _search(settings, uri, deadline)
+        for entry in contents.certificates
+        if entry.selected_by(uri.object_label, uri.object_id)
+    ]
+
+
+class FoundKey(Value):
+    """A private key in an open session.
+
+    Args:
+        key: the key.
+        contents: what the token shows beside it.
+        login: the session, logged in where the token wants that.
+    """
+
+    key: TokenPrivateKey
+    contents: TokenContents
+    login: Login
 
 
 class TokenIdentity:
@@ -62,17 +91,15 @@ class TokenIdentity:
         key_uri: selects the key.
         interaction: asks for the PIN where no source is configured.
         deadline: for everything that the token does.
-        now: aware datetime at which the certificate must be valid.
         pins: gives the configured PIN in place of its source.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KeySettings,
         key_uri: PKCS11URI,
         interaction: Interaction,
         deadline: Deadline,
-        now: datetime,
         *,
         pins: PinSupply | None = None,
     ) -> None:
@@ -80,62 +107,75 @@ class TokenIdentity:
         self._key_uri = key_uri
         self._interaction = interaction
         self._deadline = deadline
-        self._now = now
         certificate_uri = settings.certificate if isinstance(settings.certificate, PKCS11URI) else None
         self._token_login = TokenLogin(settings, (key_uri, certificate_uri), interaction, deadline, pins=pins)
 
-    def open(self) -> SigningIdentity:
+    def open(self, certificate: CertificateReference, judge: Judge) -> SigningIdentity:
         """Find, check, log in once, find the key; see identity.open_identity()."""
         settings, key_uri = self._settings, self._key_uri
-        shown = search_tokens(settings, key_uri, self._deadline)
+        shown = _search(settings, key_uri, self._deadline)
         match: CertificateMatch | None = None
-        if isinstance(settings.certificate, Path):
-            leaf, *others = read_certificates(settings.certificate)
+        if isinstance(certificate, Path):
+            leaf, others = certificates_of_file(certificate, Passphrases(settings, self._interaction))
         else:
-            cert_uri = settings.certificate
-            searched = shown if cert_uri == key_uri else search_tokens(settings, cert_uri, self._deadline)
-            match = match_certificate(searched, cert_uri)
+            searched = shown if certificate == key_uri else _search(settings, certificate, self._deadline)
+            match = match_certificate(searched, certificate)
             if match is None:
-                return self._open_with_hidden_certificate(shown)
+                return self._open_with_hidden_certificate(shown, certificate, judge)
             leaf, others = match.entry.certificate, _certificates(match.contents)
-        certificate, chain = checked_certificate(settings, leaf, others, self._now)
-        check_key_type(certificate)
-        token = key_token(shown, certificate, match.contents.token if match else None, key_uri)
+        chain = judge(leaf, others)
+        check_key_type(leaf)
+        token = key_token(shown, leaf, match.contents.token if match else None, key_uri)
         contents = _of(shown, token)
         if not settings.derived_private_key:
-            check_public_twin(contents, key_uri, certificate)
-        login = self._login(token, certificate)
-        try:
+            check_public_twin(contents, key_uri, leaf)
+        with _kept(self._login(token, leaf)) as login:
             keys = self._private_keys(login.session)
             contents = self._completed(contents, keys, login.session)
-            signer = self._signer(login, contents, keys, certificate, match)
-        except BaseException:
-            login.session.close()
-            raise
-        return SigningIdentity(certificate, chain, signer, non_exportable=settings.require_non_exportable)
+            return self._identity(login, self._key_of(leaf, match, contents, keys), leaf, chain)
 
-    def _open_with_hidden_certificate(self, shown: list[TokenContents]) -> SigningIdentity:
+    def open_signer(self) -> PKCS11Signer:
+        """As open(), the key alone; see identity.open_signer()."""
+        found = self.find_key()
+        with _kept(found.login) as login:
+            return self._signer(login, found.key)
+
+    def find_key(self, option: str = "--private-key") -> FoundKey:
+        """Log in and find the key without its certificate, to look at it. Close the session.
+
+        Args:
+            option: what the user names a key with.
+
+        Raises:
+            SignerError: the token or the key cannot be found, or the PIN is not to be had.
+        """
+        shown = _search(self._settings, self._key_uri, self._deadline)
+        token = key_token(shown, None, None, self._key_uri, option=option)
+        with _kept(self._login(token, None)) as login:
+            contents = self._contents(login.session)
+            keys = self._private_keys(login.session)
+            key = match_private_key(contents, keys, self._key_uri, None, None, derived=False, option=option)
+            return FoundKey(key, contents, login)
+
+    def _open_with_hidden_certificate(
+        self, shown: list[TokenContents], uri: PKCS11URI, judge: Judge
+    ) -> SigningIdentity:
         """The certificate is private, or named otherwise than its key: it is found after the login."""
         if len(shown) > 1:
             raise _no_certificate(self._key_uri)
-        login = self._login(shown[0].token, None)
-        try:
-            contents = self._deadline.run(f"token {login.session.token}", lambda: TokenContents.of(login.session))
+        with _kept(self._login(shown[0].token, None)) as login:
+            contents = self._contents(login.session)
             keys = self._private_keys(login.session)
-            uri = self._settings.certificate
-            assert isinstance(uri, PKCS11URI)  # noqa: S101 - open() comes here with a URI only
             match = match_certificate([contents], uri)
             if match is None:
                 match = self._match_by_key(contents, keys, uri)
-            others = _certificates(contents)
-            certificate, chain = checked_certificate(self._settings, match.entry.certificate, others, self._now)
-            check_key_type(certificate)
-            signer = self._signer(login, contents, keys, certificate, match)
-        except BaseException:
-            login.session.close()
-            raise
-        required = self._settings.require_non_exportable
-        return SigningIdentity(certificate, chain, signer, non_exportable=required)
+            leaf = match.entry.certificate
+            chain = judge(leaf, _certificates(contents))
+            check_key_type(leaf)
+            return self._identity(login, self._key_of(leaf, match, contents, keys), leaf, chain)
+
+    def _contents(self, session: TokenSession) -> TokenContents:
+        return self._deadline.run(f"token {session.token}", lambda: TokenContents.of(session))
 
     def _private_keys(self, session: TokenSession) -> list[TokenPrivateKey]:
         return self._deadline.run(f"token {session.token}", session.private_keys)
@@ -153,18 +193,20 @@ class TokenIdentity:
         key = match_private_key(contents, keys, self._key_uri, None, None, derived=False)
         return CertificateMatch(contents, certificate_of_key(contents, key))
 
-    def _signer(
-        self,
-        login: Login,
-        contents: TokenContents,
-        keys: list[TokenPrivateKey],
-        certificate: Certificate,
-        match: CertificateMatch | None,
-    ) -> PKCS11Signer:
-        session = login.session
-        entry = match.entry if match else None
+    def _key_of(
+        self, leaf: Certificate, match: CertificateMatch | None, contents: TokenContents, keys: list[TokenPrivateKey]
+    ) -> TokenPrivateKey:
         derived = self._settings.derived_private_key and match is not None
-        key = match_private_key(contents, keys, self._key_uri, certificate, entry, derived=derived)
+        return match_private_key(contents, keys, self._key_uri, leaf, match.entry if match else None, derived=derived)
+
+    def _identity(
+        self, login: Login, key: TokenPrivateKey, leaf: Certificate, chain: tuple[Certificate, ...]
+    ) -> SigningIdentity:
+        signer = self._signer(login, key)
+        return SigningIdentity(leaf, chain, signer, non_exportable=self._settings.require_non_exportable)
+
+    def _signer(self, login: Login, key: TokenPrivateKey) -> PKCS11Signer:
+        session = login.session
         log.debug("key: %s%s", session.token.uri(key), ", always authenticate" if key.always_authenticate else "")
         if self._settings.require_non_exportable:
             self._deadline.run(f"token {session.token}", lambda: self._admit(key))
@@ -188,17 +230,18 @@ class TokenIdentity:
         return self._token_login.open(token, key)
 
 
-def search_tokens(settings: KeySettings, uri: PKCS11URI, deadline: Deadline) -> list[TokenContents]:
-    """What every token that a URI selects shows without a login.
+@contextmanager
+def _kept(login: Login) -> Iterator[Login]:
+    """The session outlives the block, unless that fails."""
+    try:
+        yield login
+    except BaseException:
+        login.session.close()
+        raise
 
-    Args:
-        settings: name the module.
-        uri: selects the tokens, one at least.
-        deadline: for all of them; also for a program that holds a card.
 
-    Raises:
-        SignerError: there is no such token, or none can be read.
-    """
+def _search(settings: KeySettings, uri: PKCS11URI, deadline: Deadline) -> list[TokenContents]:
+    """What every token that a URI selects shows without a login."""
 
     def search() -> list[TokenContents]:
         shown, failures = [], []

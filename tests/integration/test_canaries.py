@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 from rolekey import create_session
 from rolekey.cli.main import exit_code
@@ -177,6 +178,7 @@ TOKEN_KEY = {
 ALWAYS_AUTHENTICATE = {"certificate": "{always_certificate}"}
 PLAIN_KEY = {"certificate": "{certificate}", "private_key": "{key}"}
 LOCKED_KEY = {"certificate": "{certificate}", "private_key": "{encrypted_key}"}
+PKCS12 = {"certificate": "{pkcs12}"}
 PASSPHRASE_OPTION = {"pkcs8_password": PASSPHRASE}
 
 
@@ -381,6 +383,9 @@ CASES = [
     Case("passphrase: accepted", LOCKED_KEY | PASSPHRASE_OPTION),
     Case("passphrase: the service refuses", LOCKED_KEY | PASSPHRASE_OPTION, 7, "Untrusted", "refuses"),
     Case("passphrase: refused", LOCKED_KEY | {"pkcs8_password": WRONG_PASSPHRASE}, 4, "does not decrypt"),
+    Case("passphrase: of a PKCS#12 file, accepted", PKCS12 | PASSPHRASE_OPTION),
+    Case("passphrase: of a PKCS#12 file, refused", PKCS12 | {"pkcs8_password": WRONG_PASSPHRASE}, 4, "does not open"),
+    Case("passphrase: of a PKCS#12 file, typed", PKCS12, typed=PASSPHRASE),
     Case("passphrase: not needed", PLAIN_KEY | PASSPHRASE_OPTION, 3, "not encrypted"),
     Case("passphrase: no such file", LOCKED_KEY | PASSPHRASE_OPTION | {"private_key": "/no/key"}, 3, "cannot read"),
     Case("passphrase: no key", LOCKED_KEY | PASSPHRASE_OPTION | {"private_key": "{certificate}"}, 3, "no private key"),
@@ -516,8 +521,10 @@ def file_inputs(tmp_path_factory):
     root = make_root()
     leaf = root.issue()
     certificate, key = leaf.write(directory, "leaf")
+    encryption = BestAvailableEncryption(PASSPHRASE.encode())
     contents = {
         "encrypted_key": key_to_pem(leaf.key, PASSPHRASE.encode()),
+        "pkcs12": pkcs12.serialize_key_and_certificates(b"x", leaf.key, leaf.certificate, None, encryption),
         "other_key": key_to_pem(root.key, PASSPHRASE.encode()),
         "broken_key": b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
         "wrong_pin_file": WRONG_PIN.encode(),
@@ -754,6 +761,51 @@ def test_the_command_keeps_its_secrets(case, debug, world, tmp_path):
     for place, contents in (("stdout", stdout), *traces.places()):
         looked_at = without_credentials(contents) if place in promised else contents
         assert not found_in(looked_at), f"{place}: {looked_at!r}"
+    assert traces.children == []
+
+
+SIGNED = (
+    "PIN: pin-value, accepted",
+    "PIN: pin-value, refused",
+    "PIN: pin-source, accepted",
+    "PIN: --pin-source env, accepted",
+    "PIN: --pin-source env, refused",
+    "PIN: at each signature, typed",
+    "PIN: typed, refused",
+    "PIN: URI as a word",
+    "TPM: accepted",
+    "TPM: refused",
+    "passphrase: accepted",
+    "passphrase: refused",
+    "passphrase: of a PKCS#12 file, accepted",
+    "passphrase: of a PKCS#12 file, refused",
+    "passphrase: not needed",
+    "passphrase: another key's",
+    "passphrase: in two words",
+    "passphrase: misspelt with =",
+    "passphrase: typed, accepted",
+    "passphrase: typed, refused",
+)
+NOT_FOR_SIGN_STRING = (*ARNS, "endpoint", "intermediates")
+
+
+@each([case for case in CASES if case.name in SIGNED])
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_sign_string_keeps_its_secrets(case, debug, world, tmp_path):
+    """`rolekey sign-string` writes a secret nowhere, with each kind of key; stdout is the signature, or nothing."""
+    with scene_of(case, world) as scene:
+        options = {name: value for name, value in scene.options.items() if name not in NOT_FOR_SIGN_STRING}
+        words = replace(scene, options=options).command_line(GENEROUS)
+        command = ["-m", "rolekey", "sign-string", *words, *(["--debug"] if debug else [])]
+        traces = traces_of_process(tmp_path, command, scene.environment, case.typed)
+    stderr = traces.stderr.decode()
+    assert traces.code == case.code, stderr
+    assert re.search(case.says, stderr), stderr
+    assert re.fullmatch(rb'"[0-9a-f]{128,}"' if case.code == 0 else b"", traces.stdout)
+    assert ("rolekey: debug:" in stderr) is debug or case.code in (2, 3)
+    assert not [name for name in traces.files if name.endswith((".entry", ".alias"))]
+    for place, contents in (("stdout", traces.stdout), *traces.places()):
+        assert not found_in(contents), f"{place}: {contents!r}"
     assert traces.children == []
 
 

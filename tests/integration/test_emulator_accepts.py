@@ -3,8 +3,9 @@
 from datetime import datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-from rolekey.certificates import utc_now
+from rolekey.certificates import read_certificates, utc_now
 from rolekey.config import resolve_settings
 from rolekey.create_session import request_credentials
 from rolekey.deadline import Deadline
@@ -146,3 +147,46 @@ def test_a_service_that_refuses(file_emulator, tmp_path):
     arguments = ("--certificate", str(certificate), "--private-key", str(private_key))
     outcome = rolekey("credential-process", *file_emulator.arguments, *arguments)
     outcome.failed(7, "AccessDeniedException", "Untrusted signing certificate", "request id", "trust anchor")
+
+
+@pytest.mark.parametrize("key", ["rsa2048", "p384"])
+def test_a_pkcs12_file_with_a_password(root, file_emulator, tmp_path, key):
+    """One PKCS#12 file with a password is certificate, key and chain; a wrong password is exit code 4."""
+    leaf = root.issue_authority().issue(key=key, common_name="machine")
+    data = pkcs12.serialize_key_and_certificates(
+        b"machine", leaf.key, leaf.certificate, leaf.chain, BestAvailableEncryption(b"correct horse")
+    )
+    (tmp_path / "machine.p12").write_bytes(data)
+    words = ["credential-process", *file_emulator.arguments, "--certificate", str(tmp_path / "machine.p12")]
+    rolekey(*words, "--pkcs8-password", "wrong").failed(4)
+    rolekey(*words).failed(4)
+    assert rolekey(*words, "--pkcs8-password", "correct horse").credentials["AccessKeyId"].startswith("ASIA")
+
+
+@pytest.mark.rig("softhsm")
+def test_a_pkcs12_certificate_of_a_key_in_a_token(provisioned_token, token_emulator, tmp_path):
+    """A certificate in a PKCS#12 file with a password goes together with a key in a token."""
+    leaf, *_ = read_certificates(provisioned_token.certificate("p-256"))
+    others = read_certificates(provisioned_token.intermediate)
+    data = pkcs12.serialize_key_and_certificates(b"x", None, leaf, others, BestAvailableEncryption(b"correct horse"))
+    (tmp_path / "leaf.p12").write_bytes(data)
+    words = ["credential-process", *token_emulator.arguments, "--certificate", str(tmp_path / "leaf.p12")]
+    words += ["--private-key", provisioned_token.uri("p-256"), "--pkcs11-lib", str(provisioned_token.module)]
+    assert rolekey(*words, "--pkcs8-password=correct horse").credentials["AccessKeyId"].startswith("ASIA")
+
+
+@pytest.mark.parametrize("order", ["leaf inter root", "leaf root inter", "root inter leaf"])
+def test_a_full_chain_as_the_certificate(root, file_emulator, tmp_path, order):
+    """A PEM file with the leaf first is certificate and chain; with a CA first it is exit code 5."""
+    inter = root.issue_authority()
+    leaf = inter.issue()
+    named = {"leaf": leaf, "inter": inter, "root": root}
+    _, key = leaf.write(tmp_path, "leaf")
+    (tmp_path / "full.pem").write_bytes(b"".join(named[name].pem for name in order.split()))
+    words = ["credential-process", *file_emulator.arguments, "--certificate", str(tmp_path / "full.pem")]
+    outcome = rolekey(*words, "--private-key", str(key))
+    if order.startswith("leaf"):
+        assert outcome.credentials["AccessKeyId"].startswith("ASIA")
+    else:
+        outcome.failed(5)
+        assert "is a CA certificate" in outcome.stderr

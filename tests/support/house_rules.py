@@ -20,8 +20,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("provider", "worker", "worker_child"),
     ("fetch",),
     ("cache", "create_session"),
-    ("cache_question", "identity", "token_identity", "tpm_identity", "transport"),
-    ("token_login", "tpm_login"),
+    ("sign_string",),
+    ("cache_question", "identity", "file_identity", "token_identity", "tpm_identity", "transport"),
+    ("token_login", "tpm_login", "passphrases"),
     ("tpm_passwords",),
     ("sigv4_x509",),
     ("signers",),
@@ -34,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("configuration_file",),
     ("options",),
     ("certificates", "arn", "credentials", "pkcs11_uri", "endpoints", "http_server", "http_protocol", "tss2_key"),
-    ("tpm_handle",),
+    ("tpm_handle", "pkcs12_file"),
     ("pin_files", "pin_source", "private_files", "null_parameters", "worker_pipe"),
     ("der",),
     ("pkcs11_uri_syntax",),
@@ -43,7 +44,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "_version", "cached_answer", "forks", "value"),
 )
 # Two files that are one thing.
-PEERS = ({"identity", "token_identity"}, {"identity", "tpm_identity"}, {"http_server", "http_protocol"})
+PEERS = (
+    {"identity", "file_identity"},
+    {"identity", "token_identity"},
+    {"identity", "tpm_identity"},
+    {"http_server", "http_protocol"},
+)
 # Narrower than their place: what a server runs on knows nothing of the client, and the emulator shares no code with it.
 ONLY = {
     "http_server": {"errors", "http_protocol"},

@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
@@ -29,8 +28,9 @@ from rolekey.errors import (
 )
 from rolekey.secret import Secret
 from rolekey.signers.file import open_file_signer
-from rolekey.signers.mldsa_pkcs8 import _decrypt, _EncryptedPrivateKeyInfo
+from rolekey.signers.pbes2 import decrypt
 from rolekey.sigv4_x509 import verify_signature
+from support.der import integer, octets, tlv
 from support.pki import make_key, make_root
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -42,11 +42,11 @@ def open_key(path, passphrase, **more):
     return open_file_signer(path, read_file(path, "private key file", KeyNotFoundError), passphrase, **more)
 
 
-def asked() -> Secret:
+def asked(_what: str) -> Secret:
     return Secret(PASSPHRASE)
 
 
-def never_asked() -> Secret:
+def never_asked(_what: str) -> Secret:
     raise AssertionError("a passphrase was asked for")
 
 
@@ -167,7 +167,24 @@ def test_mldsa_in_the_both_form_encrypted(tmp_path):
         vector["string_to_sign"].encode(),
     )
     with pytest.raises(PinIncorrectError):
-        open_key(path, lambda: Secret("wrong"))
+        open_key(path, lambda _what: Secret("wrong"))
+
+
+@pytest.mark.parametrize(("name", "number"), [("mldsa44", 17), ("mldsa65", 18), ("mldsa87", 19)])
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("form", ["PEM", "DER"])
+def test_mldsa_of_every_size_in_the_both_form(tmp_path, name, number, encrypted, form):
+    """Each size, plain and encrypted, as PEM and as DER; the expanded key, which follows from the seed, is not used."""
+    key = make_key(name)
+    algorithm = tlv(0x30, bytes.fromhex("0609608648016503040300")[:-1] + bytes([number]))
+    both = tlv(0x30, octets(key.private_bytes_raw()), octets(bytes(4000)))
+    der = tlv(0x30, integer(0), algorithm, octets(both))
+    label = "PRIVATE KEY"
+    if encrypted:
+        der, label = scrypt_encrypted(der), "ENCRYPTED PRIVATE KEY"
+    (tmp_path / "key").write_bytes(der if form == "DER" else as_pem(label, der).encode())
+    signer = open_key(tmp_path / "key", asked if encrypted else never_asked)
+    assert spki(signer.public_key) == spki(key.public_key())
 
 
 def test_pbkdf2_of_the_both_form():
@@ -175,7 +192,7 @@ def test_pbkdf2_of_the_both_form():
     key = make_key("mldsa65")
     encrypted = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(PASSPHRASE.encode()))
     plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    assert _decrypt(asn1.decode_der(_EncryptedPrivateKeyInfo, encrypted), PASSPHRASE.encode()) == plain
+    assert decrypt(encrypted, PASSPHRASE.encode()) == plain
 
 
 def test_pkcs12_without_a_password(tmp_path):
@@ -191,7 +208,9 @@ def test_pkcs12_without_a_password(tmp_path):
 def bad_files():
     p256, p384 = make_key("p256"), make_key("p384")
     other = ec.generate_private_key(ec.SECP256K1())
-    p12 = pkcs12.serialize_key_and_certificates(b"x", p256, None, None, BestAvailableEncryption(b"pw"))
+    certificates_only = pkcs12.serialize_key_and_certificates(
+        b"x", None, None, [make_root().certificate], NoEncryption()
+    )
     return {
         "missing": (None, KeyNotFoundError, "No such file"),
         "empty": (b"", KeyNotFoundError, "holds no private key"),
@@ -213,7 +232,7 @@ def bad_files():
             "Ed25519",
         ),
         "TPM key": (as_pem("TSS2 PRIVATE KEY", b"0").encode(), UnsupportedKeyError, "TPM"),
-        "p12 with a password": (p12, KeyNotFoundError, "PKCS#12 file without a password|holds no private key"),
+        "p12 without a key": (certificates_only, KeyNotFoundError, "holds no private key"),
         "cut": (pem(other, PrivateFormat.PKCS8)[:60], KeyNotFoundError, "holds no private key"),
     }
 
@@ -238,7 +257,7 @@ def test_wrong_passphrase(tmp_path, form):
     path.write_bytes(pem(make_key("p256"), form, BestAvailableEncryption(PASSPHRASE.encode())))
     asked_for = []
 
-    def wrong() -> Secret:
+    def wrong(_what: str) -> Secret:
         asked_for.append(1)
         return Secret("not-this-one")
 

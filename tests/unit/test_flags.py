@@ -11,17 +11,19 @@ from typing import Any
 import click
 import pytest
 
+from rolekey.cli.flag_checks import STORE_FLAGS
 from rolekey.cli.flags import (
     EXCLUSIONS,
     HELPER_FLAGS,
     NO_CACHE,
     OWN_FLAGS,
     SECRET_FLAGS,
-    STORE_FLAGS,
     helper_command,
 )
 from rolekey.cli.main import exit_code, run
+from rolekey.cli.read_certificate_data import READ_CERTIFICATE_FLAGS
 from rolekey.cli.serve import SERVE_FLAGS
+from rolekey.cli.sign_string import SIGN_STRING_EXCLUSIONS, SIGN_STRING_FLAGS
 from rolekey.errors import ConfigurationError, RolekeyError
 from rolekey.secret import Secret
 
@@ -137,6 +139,32 @@ def test_exclusions_of_the_official_helper():
     expected = {frozenset(f"--{name}" for name in pair.split("/")) for pair in OFFICIAL_EXCLUSIONS.split()}
     assert {frozenset(pair) for pair in EXCLUSIONS} == expected
     assert len(EXCLUSIONS) == len(expected) == 15
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"), [("sign-string", SIGN_STRING_FLAGS), ("read-certificate-data", READ_CERTIFICATE_FLAGS)]
+)
+def test_flags_of_the_small_commands(command, flags):
+    """They have all flags of the official helper's command, and of its others' none that it has not."""
+    names = {flag.name for flag in flags}
+    assert names >= set(OFFICIAL[command].split())
+    assert names & set(OFFICIAL_FLAGS) == set(OFFICIAL[command].split())
+
+
+def test_exclusions_of_sign_string(capfd):
+    """sign-string has the one pair more that the official helper's has, and refuses it."""
+    assert set(SIGN_STRING_EXCLUSIONS) - set(EXCLUSIONS) == {("--no-tpm-key-password", "--reuse-pin")}
+    text = report(capfd, "sign-string", "--private-key=x", "--no-tpm-key-password=false", "--reuse-pin")
+    assert "--no-tpm-key-password and --reuse-pin exclude each other" in text
+
+
+@pytest.mark.parametrize("flag", ["--format", "--digest"])
+@pytest.mark.parametrize("value", ["sha256", "JSON", "", CANARY])
+def test_choices(flag, value, capfd):
+    """A value that is none of the helper's, in its case, is refused and not quoted."""
+    text = report(capfd, "sign-string", "--private-key=x", f"{flag}={value}")
+    assert f"Invalid value for '{flag}': none of " in text
+    assert CANARY not in text
 
 
 @pytest.mark.parametrize("words", [["-h"], ["--help"], ["credential-process", "-h"], ["version", "-h"]])

@@ -99,7 +99,7 @@ def test_own_signature_with_the_captured_key(vector, tmp_path):
     """A file signer with the captured key: RSA gives the captured signature, ECDSA and ML-DSA one that verifies."""
     path = tmp_path / "key.pem"
     path.write_text(vector["private_key_pem"])
-    signer = open_file_signer(path, path.read_bytes(), lambda: Secret(""))
+    signer = open_file_signer(path, path.read_bytes(), lambda _what: Secret(""))
     signature = signer.sign(vector["string_to_sign"].encode())
     verify_signature(certificate_of(vector).public_key(), signature, vector["string_to_sign"].encode())
     if isinstance(signer.public_key, rsa.RSAPublicKey):

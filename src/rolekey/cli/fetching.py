@@ -1,7 +1,8 @@
 """From a command line to credentials: what the commands that ask the service have in common."""
 
+import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rolekey.cli.terminal import Terminal, can_ask, signals_raise, trace_to_stderr
@@ -11,6 +12,7 @@ from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
 from rolekey.fetch import fetch, person_for
 from rolekey.interaction import Interaction
+from rolekey.key_settings import KeySettings, resolve_key_settings
 from rolekey.options import Options
 from rolekey.pins import claim_descriptor
 
@@ -21,9 +23,18 @@ def fetcher_once(settings: Settings) -> tuple[Callable[[], Credentials], Deadlin
     Args:
         settings: what is asked, of whom, with which key.
     """
-    deadline = Deadline.of(settings.timeout, attended=can_ask())
-    interaction = person_for(settings, Terminal)(deadline)
+    interaction, deadline = person_and_deadline(settings)
     return lambda: fetch_credentials(settings, interaction, deadline), deadline
+
+
+def person_and_deadline(settings: KeySettings) -> tuple[Interaction, Deadline]:
+    """Who is asked for what no source gives, and how long everything may take from now.
+
+    Args:
+        settings: of the key.
+    """
+    deadline = Deadline.of(settings.timeout, attended=can_ask())
+    return person_for(settings, Terminal)(deadline), deadline
 
 
 def fetch_credentials(settings: Settings, interaction: Interaction, deadline: Deadline) -> Credentials:
@@ -58,6 +69,21 @@ def settings_from(values: dict[str, Any], names: Sequence[str]) -> list[Settings
     return [resolve_settings(options, os.environ) for options in configured_from(values, names)]
 
 
+def key_settings_from(values: dict[str, Any], names: Sequence[str]) -> KeySettings:
+    """As settings_from(), what concerns the key alone, of one identity or none.
+
+    Args:
+        values: of the command line's flags.
+        names: of the identity.
+
+    Raises:
+        ConfigurationError: as resolve_key_settings().
+        PinRequiredError: a descriptor is not open.
+    """
+    (options,) = configured_from(values, names)
+    return resolve_key_settings(options, os.environ)
+
+
 def configured_from(values: dict[str, Any], names: Sequence[str]) -> list[Options]:
     """As settings_from(), before anything is checked but the configuration file.
 
@@ -71,53 +97,16 @@ def configured_from(values: dict[str, Any], names: Sequence[str]) -> list[Option
     """
     written = options_from(values)
     configured = [configured_options(written, os.environ, name) for name in (names or (None,))]
-    claim_sources(configured, debug=values["debug"])
-    return configured
-
-
-def claim_sources(configured: Iterable[Options], *, debug: bool) -> None:
-    """Claim the descriptors that PINs are read from, before anything is opened, and begin to tell what is done.
-
-    Args:
-        configured: with everything that section and environment say.
-        debug: the user wants to be told.
-
-    Raises:
-        PinRequiredError: a descriptor is not open.
-    """
     for options in configured:
         claim_descriptor(options.pin_source)
         claim_descriptor(options.tpm_parent_password_source, "--tpm-parent-password-source")
-    if debug:
+    if values["debug"]:
         trace_to_stderr()
+    return configured
 
 
 def options_from(values: dict[str, Any]) -> Options:
-    """The Options that a command line's values are."""
-    return Options(
-        trust_anchor_arn=values["trust_anchor_arn"],
-        profile_arn=values["profile_arn"],
-        role_arn=values["role_arn"],
-        certificate=values["certificate"],
-        private_key=values["private_key"],
-        intermediates=values["intermediates"],
-        session_duration=values["session_duration"],
-        role_session_name=values["role_session_name"],
-        region=values["region"],
-        endpoint=values["endpoint"],
-        pkcs11_lib=values["pkcs11_lib"],
-        pkcs8_password=values["pkcs8_password"],
-        pin_source=values["pin_source"],
-        pin_file_group_readable=values["pin_file_group_readable"],
-        pkcs11_init_args=values["pkcs11_init_args"],
-        require_non_exportable=values["require_non_exportable"],
-        use_last_try=values["use_last_try"],
-        tpm_tcti=values["tpm_tcti"],
-        tpm_key_password=values["tpm_key_password"],
-        no_tpm_key_password=values["no_tpm_key_password"],
-        tpm_parent_password_source=values["tpm_parent_password_source"],
-        verify_tls=None if values["no_verify_ssl"] is None else not values["no_verify_ssl"],
-        use_fips_endpoint=values["use_fips_endpoint"],
-        use_dualstack_endpoint=values["use_dualstack_endpoint"],
-        timeout=values["timeout"],
-    )
+    """The Options that a command line's values are, of a command that need not have every flag."""
+    no_verify = values.get("no_verify_ssl")
+    named = {field.name: values[field.name] for field in dataclasses.fields(Options) if field.name in values}
+    return Options(**named, verify_tls=None if no_verify is None else not no_verify)

@@ -1,7 +1,7 @@
 """What the values of the official helper's flags are to click: numbers as Go reads them, and passwords."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -25,6 +25,25 @@ class _Number(click.ParamType):  # type: ignore[type-arg]  # generic since click
 def _go_integer(text: str) -> int:
     octal = re.fullmatch(r"([+-]?)0([0-7_]+)", text)
     return int(f"{octal[1]}0o{octal[2]}" if octal else text, 0)
+
+
+class Choice(click.ParamType):  # type: ignore[type-arg]  # as above
+    """One of a few words, in the case in which they are listed.
+
+    Args:
+        choices: the words.
+    """
+
+    name = "text"
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        self._choices = choices
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word, if it is one of them; it is not quoted, as a number is not."""
+        if value not in self._choices:
+            self.fail(f"none of {', '.join(self._choices)}", param, ctx)
+        return str(value)
 
 
 class _SecretText(click.ParamType):  # type: ignore[type-arg]  # as above

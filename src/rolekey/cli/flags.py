@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import click
 
-from rolekey.cli.flag_types import TYPES
-from rolekey.configuration_file import is_identity_name
+from rolekey.cli.flag_checks import check_flags, check_names, continued_line
+from rolekey.cli.flag_types import TYPES, Choice
 from rolekey.errors import ConfigurationError
 from rolekey.options import DEFAULT_SESSION_DURATION
 from rolekey.pkcs11_uri import redact_pin_value
@@ -31,12 +31,14 @@ class Flag(Value):
         kind: what it takes.
         help: one line.
         default: where it is not given.
+        choices: the only values of a text, if it has such.
     """
 
     name: str
     kind: Literal["text", "secret", "boolean", "integer", "seconds"]
     help: str
     default: Any = None
+    choices: tuple[str, ...] = ()
 
     @property
     def parameter(self) -> str:
@@ -56,7 +58,11 @@ HELPER_FLAGS = (
     Flag("--with-proxy", "boolean", "Accepted and without effect: HTTPS_PROXY and NO_PROXY always count."),
     Flag("--debug", "boolean", "Say on stderr what is done and why, without secrets."),
     Flag("--certificate", "text", "The certificate: a PEM, DER or PKCS#12 file, or a pkcs11: URI."),
-    Flag("--private-key", "text", "The private key: a PEM, PKCS#12 or TPM key file, a pkcs11: URI, or handle:0x81..."),
+    Flag(
+        "--private-key",
+        "text",
+        "The private key: a PEM, DER, PKCS#12 or TPM key file, a pkcs11: URI, or handle:0x81...",
+    ),
     Flag("--intermediates", "text", "PEM file with the issuers between the certificate and the trust anchor."),
     Flag("--cert-selector", "text", "Selects from the certificate stores of macOS and Windows; not on Linux."),
     Flag("--system-store-name", "text", "A certificate store of Windows; not on Linux.", "MY"),
@@ -66,7 +72,7 @@ HELPER_FLAGS = (
     Flag("--tpm-key-password", "secret", "Password of a TPM key (visible to other processes: prefer --pin-source)."),
     Flag("--no-tpm-key-password", "boolean", "The TPM key has no password."),
     Flag("--role-session-name", "text", "Name of the role session; the profile must accept one."),
-    Flag("--pkcs8-password", "secret", "Passphrase of the key file (visible to other processes)."),
+    Flag("--pkcs8-password", "secret", "Passphrase of the key or PKCS#12 file (visible to other processes)."),
 )
 OWN_FLAGS = (
     Flag("--use-fips-endpoint", "boolean", "Use the region's FIPS endpoint (AWS_USE_FIPS_ENDPOINT)."),
@@ -101,8 +107,17 @@ EXCLUSIONS = (
     ("--no-tpm-key-password", "--tpm-key-password"),
     ("--pkcs8-password", "--tpm-key-password"),
 )
+_BY_NAME = {flag.name: flag for flag in (*HELPER_FLAGS, *OWN_FLAGS)}
 SECRET_FLAGS = tuple(flag.name for flag in HELPER_FLAGS if flag.kind == "secret")
-STORE_FLAGS = ("--cert-selector", "--system-store-name", "--use-latest-expiring-certificate")
+
+
+def flags_named(names: str) -> tuple[Flag, ...]:
+    """Some of the flags of HELPER_FLAGS and OWN_FLAGS.
+
+    Args:
+        names: with blanks between them.
+    """
+    return tuple(_BY_NAME[name] for name in names.split())
 
 
 def option(flag: Flag) -> click.Option:
@@ -110,7 +125,8 @@ def option(flag: Flag) -> click.Option:
     if flag.kind == "boolean":
         return click.Option([flag.name], is_flag=True, help=flag.help)
     default = {} if flag.default is None else {"default": flag.default, "show_default": True}
-    return click.Option([flag.name], type=TYPES[flag.kind], help=flag.help, **default)
+    kind = Choice(flag.choices) if flag.choices else TYPES[flag.kind]
+    return click.Option([flag.name], type=kind, help=flag.help, **default)
 
 
 class HelperCommand(click.Command):
@@ -126,7 +142,7 @@ class HelperCommand(click.Command):
         """Bring pflag's spellings into click's; remember which booleans were given at all."""
         if any(word[:1] in ("\n", "\r") for word in args):
             # The AWS CLI and boto3 join the lines that are indented, and leave the line end in the next word.
-            raise _continued()
+            raise continued_line()
         booleans = {o for p in self.params if isinstance(p, click.Option) and p.is_flag for o in p.opts}
         valued = {o for p in self.params if isinstance(p, click.Option) and not p.is_flag for o in p.opts}
         rest, given = split_booleans(args, booleans, valued)
@@ -203,7 +219,12 @@ def parse_boolean(name: str, text: str) -> bool:
 
 
 def helper_command(
-    name: str, flags: Iterable[Flag], *, most_names: int = 1, kind: type[HelperCommand] = HelperCommand
+    name: str,
+    flags: Iterable[Flag],
+    *,
+    most_names: int = 1,
+    kind: type[HelperCommand] = HelperCommand,
+    exclusions: Iterable[tuple[str, str]] = EXCLUSIONS,
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a function a command with these flags and the names of identities.
 
@@ -212,6 +233,7 @@ def helper_command(
         flags: its options.
         most_names: how many identities it takes.
         kind: of command.
+        exclusions: pairs of flags that exclude each other.
 
     Returns:
         A decorator; the function gets `names`, and every flag's value as an argument of its name; None is what was not
@@ -226,7 +248,7 @@ def helper_command(
             has_pin = any(isinstance(value, str) and redact_pin_value(value) != value for value in values.values())
             has_secret = has_pin or _has_secret_flag([*given, *names])
             check_names(names, most_names, known_as_names=ctx.meta[_LEADING] if has_secret else len(names))
-            function(names=names, **checked_values(ctx, table, values))
+            function(names=names, **checked_values(ctx, table, values, exclusions))
 
         metavar = ("[NAME]" if most_names == 1 else "[NAME]...") + kind.operands
         params = [*(option(flag) for flag in table), click.Argument(["names"], nargs=-1, metavar=metavar)]
@@ -235,20 +257,26 @@ def helper_command(
     return decorate
 
 
-def checked_values(ctx: click.Context, flags: Iterable[Flag], values: dict[str, Any]) -> dict[str, Any]:
+def checked_values(
+    ctx: click.Context,
+    flags: Iterable[Flag],
+    values: dict[str, Any],
+    exclusions: Iterable[tuple[str, str]] = EXCLUSIONS,
+) -> dict[str, Any]:
     """The flags' values; None is what was not given.
 
     Args:
         ctx: of a HelperCommand.
         flags: its options.
         values: what click made of them.
+        exclusions: as helper_command() takes them.
 
     Raises:
         ConfigurationError: as check_flags().
     """
     booleans = ctx.meta[_EXPLICIT]
     checked = values | {flag.parameter: booleans.get(flag.name) for flag in flags if flag.kind == "boolean"}
-    check_flags(given_flags(ctx), checked)
+    check_flags(given_flags(ctx), checked, exclusions)
     return checked
 
 
@@ -263,56 +291,3 @@ def given_flags(ctx: click.Context) -> set[str]:
         for option in param.opts
     }
     return given | set(ctx.meta[_EXPLICIT])
-
-
-def check_names(names: Sequence[str], most: int, *, known_as_names: int) -> None:
-    """Refuse every word that is no option and no identity's name: the official helper ignores them, and loses options.
-
-    Args:
-        names: the words.
-        most: how many names the command takes.
-        known_as_names: so many of the words, from the first, cannot be a part of a password or PIN.
-
-    Raises:
-        ConfigurationError: a word that is no name, or one too many.
-    """
-    if any(name.rstrip().endswith("\\") for name in names):
-        raise _continued()
-    if len(names) > known_as_names:
-        raise ConfigurationError(
-            "there is an argument that belongs to no option (not shown: it may be a part of a password or PIN)",
-            hint="put values with spaces in double quotes, and the name of an identity before all options",
-        )
-    strange = [name for name in names if not is_identity_name(name)] or list(names[most:])
-    if strange:
-        word, shown = strange[0], redact_pin_value(strange[0])
-        raise ConfigurationError(
-            f"unexpected argument {repr(word) if shown == word else shown}",
-            hint="put values with spaces in double quotes; options start with two dashes, a boolean's value follows "
-            "an = (--debug=true)",
-        )
-
-
-def _continued() -> ConfigurationError:
-    return ConfigurationError(
-        "a backslash stands at the end of a line: ~/.aws/config has no continuation lines, and what follows is lost",
-        hint="write the whole credential_process command on one line",
-    )
-
-
-def check_flags(given: set[str], values: dict[str, Any]) -> None:
-    """Refuse flags that exclude each other or that this machine has no use for.
-
-    Raises:
-        ConfigurationError: the first such flag.
-    """
-    for first, second in EXCLUSIONS:
-        if first in given and second in given:
-            raise ConfigurationError(f"{first} and {second} exclude each other", hint="leave out one of them")
-    for name in STORE_FLAGS:
-        # --use-latest-expiring-certificate=false asks for nothing.
-        if name in given and values[name.removeprefix("--").replace("-", "_")] is not False:
-            raise ConfigurationError(
-                f"{name} selects from the certificate stores of macOS and Windows, which rolekey does not read",
-                hint="name a file or a pkcs11: URI with --certificate and --private-key",
-            )

@@ -2,28 +2,24 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from rolekey.cli.fetching import claim_sources
-from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, HelperCommand, checked_values, option
-from rolekey.cli.terminal import Terminal, can_ask, shield_output
-from rolekey.config import resolve_key_settings
-from rolekey.configured_options import configured_options
+from rolekey.cli.fetching import configured_from, person_and_deadline
+from rolekey.cli.flags import Flag, HelperCommand, checked_values, flags_named, option
+from rolekey.cli.terminal import shield_output
 from rolekey.deadline import Deadline
 from rolekey.errors import ConfigurationError
-from rolekey.fetch import person_for
 from rolekey.interaction import Interaction
-from rolekey.key_settings import KeySettings
-from rolekey.options import Options
+from rolekey.key_settings import KeySettings, resolve_key_settings
+from rolekey.keys import ARGUMENT
 
-_NAMES = (
-    *("--pkcs11-lib", "--pkcs11-init-args", "--pin-source", "--pin-file-group-readable", "--use-last-try"),
-    *("--tpm-tcti", "--tpm-key-password", "--no-tpm-key-password", "--tpm-parent-password-source"),
-    *("--timeout", "--debug"),
+KEY_FLAGS = flags_named(
+    "--debug --pkcs11-lib --tpm-key-password --no-tpm-key-password --pkcs11-init-args --pin-source "
+    "--pin-file-group-readable --use-last-try --tpm-tcti --tpm-parent-password-source --timeout"
 )
-KEY_FLAGS = tuple(flag for flag in (*HELPER_FLAGS, *OWN_FLAGS) if flag.name in _NAMES)
 
 
 def key_command(
@@ -72,10 +68,14 @@ def open_settings(reference: str, values: dict[str, Any]) -> tuple[KeySettings, 
         ConfigurationError: something is malformed.
         PinRequiredError: a descriptor that a PIN is read from is not open.
     """
-    given = {flag.parameter: values[flag.parameter] for flag in KEY_FLAGS if flag.name != "--debug"}
-    options = configured_options(Options(private_key=reference, **given), os.environ, None)
-    claim_sources([options], debug=values["debug"])
-    settings = resolve_key_settings(options, os.environ)
+    if not reference:
+        raise ConfigurationError(
+            f"{ARGUMENT} is empty",
+            hint="name a file, a pkcs11: URI such as 'pkcs11:token=NAME;object=LABEL', or a TPM's handle:0x81...",
+        )
+    (options,) = configured_from(values | {"private_key": reference}, ())
+    # A certificate that the environment names is not of this key.
+    origins = (*options.origins, ("private_key", ARGUMENT))
+    settings = resolve_key_settings(replace(options, certificate=None, origins=origins), os.environ)
     shield_output(debug=values["debug"])
-    deadline = Deadline.of(settings.timeout, attended=can_ask())
-    return settings, person_for(settings, Terminal)(deadline), deadline
+    return settings, *person_and_deadline(settings)

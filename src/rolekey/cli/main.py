@@ -19,7 +19,13 @@ COMMANDS = {
     "key": ("key", "key", "Look at private keys: whether they can leave their hardware."),
     "login": ("login", "login", "Ask for PIN and touch now, and keep the credentials."),
     "pin": ("pin", "pin", "List or forget PIN sources that a token refused."),
+    "read-certificate-data": (
+        "read_certificate_data",
+        "read_certificate_data",
+        "Show certificates in a file or token.",
+    ),
     "serve": ("serve", "serve", "Hand credentials out on this machine, and keep them fresh."),
+    "sign-string": ("sign_string", "sign_string", "Sign a fixed text, to try a key."),
     "trust-policy": ("trust_policy", "trust_policy", "Print a role's trust policy for a certificate."),
     "update": ("update", "update", "Keep temporary credentials in the shared credentials file."),
     "version": ("version", "version", "Print the version."),

@@ -1,5 +1,6 @@
 """What a key's hardware says of it, and whether the key can leave it. The key itself is not used."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -7,10 +8,12 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from rolekey.certificates import read_file
 from rolekey.deadline import Deadline
-from rolekey.errors import KeyNotFoundError, PinRequiredError
+from rolekey.errors import DeadlineError, KeyNotFoundError, PinRequiredError
 from rolekey.exportability import KeyAttributes
 from rolekey.interaction import Interaction
 from rolekey.key_settings import KeySettings
+from rolekey.keys import ARGUMENT
+from rolekey.pins import record_directories
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.secret import Secret
 from rolekey.signers.base import PublicKey
@@ -58,23 +61,31 @@ def inspect_key(settings: KeySettings, interaction: Interaction, deadline: Deadl
 
 
 def _in_token(settings: KeySettings, uri: PKCS11URI, interaction: Interaction, deadline: Deadline) -> Inspection:
-    from rolekey.keys.token_key import open_token_key  # noqa: PLC0415 - each backend's libraries are for its keys
+    # Each backend's libraries are for its keys.
+    from rolekey.signers.pkcs11 import CLOSE_SECONDS  # noqa: PLC0415
+    from rolekey.token_identity import TokenIdentity  # noqa: PLC0415
 
-    with open_token_key(settings, uri, interaction, deadline) as found:
-        token, key = found.contents.token, found.key
+    found = TokenIdentity(settings, uri, interaction, deadline).find_key(ARGUMENT)
+    token, key = found.contents.token, found.key
+    try:
         attributes = deadline.run(f"token {token}", key.attributes)
         spki = found.contents.public_key_of(key)
         kind = _kind(load_der_public_key(spki)) if spki else key.key_type
         return Inspection(key=token.uri(key), kind=kind, place=f"token {token}", attributes=attributes)
+    finally:
+        with suppress(DeadlineError):
+            Deadline(CLOSE_SECONDS).run("the token to close", found.login.session.close)
 
 
 def _of_handle(settings: KeySettings, handle: TPMHandle, deadline: Deadline) -> Inspection:
     from rolekey.signers.tpm_key import tpm_library  # noqa: PLC0415 - as above
 
     with tpm_library():
-        from rolekey.keys.tpm_public_area import public_area_of  # noqa: PLC0415 - as above
+        from rolekey.tpm_identity import area_of_handle, find_tpm  # noqa: PLC0415 - as above
 
-    area, place = public_area_of(settings, handle, deadline)
+    device = find_tpm(settings, deadline, record_directories())
+    _, area = area_of_handle(device, handle)
+    place = f"TPM at {device.address}"
     return Inspection(key=str(handle), kind=_kind(area.public_key), place=place, attributes=area.key_attributes)
 
 
@@ -102,7 +113,7 @@ def _in_key_file(path: Path, content: bytes) -> Inspection:
     return Inspection(key=str(path), kind=_kind(area.public_key), place=place, attributes=area.key_attributes)
 
 
-def _no_passphrase() -> Secret:
+def _no_passphrase(_what: str) -> Secret:
     raise PinRequiredError("the private key is encrypted", hint="nothing is asked for to look at it")
 
 

@@ -2,10 +2,16 @@
 
 from typing import Literal, Protocol
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 HashName = Literal["sha256", "sha384", "sha512"]
 PublicKey = PublicKeyTypes
+HASHES: dict[HashName, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
 
 
 class Signer(Protocol):

@@ -3,19 +3,18 @@
 The file is read anew for each signer, so that a renewed key is used at the next CreateSession.
 """
 
+import base64
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 
-from rolekey.certificates import load_pkcs12
 from rolekey.errors import AmbiguousMatchError, KeyNotFoundError, PinIncorrectError, UnsupportedKeyError
 from rolekey.secret import Secret
-from rolekey.signers.base import HashName, PublicKey
+from rolekey.signers.base import HASHES, HashName, PublicKey
 
 FileKey = (
     rsa.RSAPrivateKey
@@ -24,13 +23,16 @@ FileKey = (
     | mldsa.MLDSA65PrivateKey
     | mldsa.MLDSA87PrivateKey
 )
-_HASHES: dict[HashName, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
-    "sha256": hashes.SHA256,
-    "sha384": hashes.SHA384,
-    "sha512": hashes.SHA512,
-}
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
-_KINDS = "RSA, EC (P-256, P-384, P-521) and ML-DSA keys in PKCS#8, PKCS#1 and SEC1 PEM can be read"
+_ENCRYPTED = b"ENCRYPTED PRIVATE KEY"
+# By the tags of the first two members.
+_DER_LABELS = {
+    (0x30, 0x04): _ENCRYPTED,
+    (0x02, 0x30): b"PRIVATE KEY",
+    (0x02, 0x02): b"RSA PRIVATE KEY",
+    (0x02, 0x04): b"EC PRIVATE KEY",
+}
+_KINDS = "RSA, EC (P-256, P-384, P-521) and ML-DSA keys in PKCS#8, PKCS#1 and SEC1, as PEM or DER, can be read"
 
 
 class FileSigner:
@@ -50,7 +52,7 @@ class FileSigner:
 
     def sign(self, message: bytes, *, hash: HashName = "sha256") -> bytes:  # noqa: A002 - the word of the field
         """Sign a message, as Signer.sign() says."""
-        algorithm = _HASHES[hash]()
+        algorithm = HASHES[hash]()
         if isinstance(self._private_key, rsa.RSAPrivateKey):
             return self._private_key.sign(message, padding.PKCS1v15(), algorithm)
         if isinstance(self._private_key, ec.EllipticCurvePrivateKey):
@@ -62,14 +64,14 @@ class FileSigner:
 
 
 def open_file_signer(
-    path: Path, data: bytes, passphrase: Callable[[], Secret], *, passphrase_given: bool = False
+    path: Path, data: bytes, passphrase: Callable[[str], Secret], *, passphrase_given: bool = False
 ) -> FileSigner:
     """Read the one private key of a file.
 
     Args:
         path: its name, for messages.
-        data: its content: PEM (text and certificates around the key are ignored) or PKCS#12 without a password.
-        passphrase: gives the passphrase; called only for an encrypted key.
+        data: its content: PEM (text and certificates around the key are ignored), DER or PKCS#12.
+        passphrase: gives the passphrase of what it is told is in the file; called only for what is encrypted.
         passphrase_given: the user named a passphrase, which an unencrypted key has no use for.
 
     Raises:
@@ -78,7 +80,7 @@ def open_file_signer(
         UnsupportedKeyError: a format or type of key that cannot be used.
         PinIncorrectError: the passphrase does not decrypt it.
     """
-    blocks = [(match[1], match[0] + b"\n") for match in _PEM_BLOCK.finditer(data)]
+    blocks = [(match[1], match[0] + b"\n") for match in _PEM_BLOCK.finditer(data)] or _der_blocks(data)
     if len(blocks) > 1:
         raise AmbiguousMatchError(
             f"{path} holds {len(blocks)} private keys",
@@ -86,67 +88,119 @@ def open_file_signer(
             candidates=(),
         )
     if not blocks:
-        return FileSigner(_pkcs12_key(path, data))
+        return FileSigner(_pkcs12_key(path, data, passphrase, passphrase_given=passphrase_given))
     label, pem = blocks[0]
     if label == b"TSS2 PRIVATE KEY":
         raise UnsupportedKeyError(
             f"{path} is a key for a TPM, and holds no key that could be used without one",
             hint="open it with rolekey.identity.open_identity()",
         )
-    if label == b"ENCRYPTED PRIVATE KEY" or b"ENCRYPTED" in pem.split(b"\n\n")[0]:
-        return FileSigner(_encrypted_key(path, pem, passphrase()))
+    if label == _ENCRYPTED or b"ENCRYPTED" in pem.split(b"\n\n")[0]:
+        return FileSigner(_encrypted_key(path, label, pem, passphrase("the private key")))
     if passphrase_given:
-        raise UnsupportedKeyError(
-            f"a passphrase was given, but the private key in {path} is not encrypted",
-            hint="leave out --pkcs8-password",
-        )
+        raise _not_encrypted(path)
     return FileSigner(_plain_key(path, pem))
+
+
+def _der_blocks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """A key in DER as the PEM block that it would be."""
+    from rolekey.der import elements  # noqa: PLC0415 - rare, and its import is slow
+    from rolekey.pkcs12_file import is_pkcs12  # noqa: PLC0415 - as above
+
+    try:
+        (outer,) = elements(data)
+        first, second, *_ = elements(outer.content)
+    except ValueError:
+        return []
+    label = _DER_LABELS.get((first.tag, second.tag))
+    if label is None or is_pkcs12(data):
+        return []
+    return [(label, b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label, base64.encodebytes(data), label))]
+
+
+def _not_encrypted(path: Path) -> UnsupportedKeyError:
+    return UnsupportedKeyError(
+        f"a passphrase was given, but the private key in {path} is not encrypted",
+        hint="leave out --pkcs8-password",
+    )
 
 
 def _plain_key(path: Path, pem: bytes) -> FileKey:
     try:
         return _usable(path, load_pem_private_key(pem, None))
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        if key := _seed_and_expanded_key(pem):
+        if key := _seed_and_expanded_key(_body(pem)):
             return key
         raise UnsupportedKeyError(f"the private key in {path} cannot be read", hint=_KINDS) from error
 
 
-def _seed_and_expanded_key(pem: bytes, passphrase: bytes | None = None) -> FileKey | None:
+def _body(pem: bytes) -> bytes:
+    try:
+        return base64.b64decode(b"".join(line for line in pem.split(b"\n") if b"-----" not in line))
+    except ValueError:
+        return b""
+
+
+def _seed_and_expanded_key(der: bytes) -> FileKey | None:
     from rolekey.signers.mldsa_pkcs8 import load_seed_and_expanded_key  # noqa: PLC0415 - rare, and its import is slow
 
-    return load_seed_and_expanded_key(pem, passphrase)
+    return load_seed_and_expanded_key(der)
 
 
-def _encrypted_key(path: Path, pem: bytes, passphrase: Secret) -> FileKey:
+def _encrypted_key(path: Path, label: bytes, pem: bytes, passphrase: Secret) -> FileKey:
     secret = passphrase.reveal().encode()
     try:
         return _usable(path, load_pem_private_key(pem, secret))
     except UnsupportedAlgorithm as error:
-        raise UnsupportedKeyError(
-            f"the encryption of the private key in {path} is not supported",
-            hint="encrypt it anew with: openssl pkcs8 -topk8 -v2 aes-256-cbc",
-        ) from error
+        raise _unsupported_encryption(path) from error
     except (ValueError, TypeError):
-        if key := _seed_and_expanded_key(pem, secret):
-            return key
-        # The cause is not chained: its text is the library's, and the passphrase was its argument.
+        pass
+    try:
+        key = _unwrapped_key(_body(pem), secret) if label == _ENCRYPTED else None
+    except UnsupportedAlgorithm as error:
+        raise _unsupported_encryption(path) from error
+    if key is None:
+        # No cause is chained: its text is the library's, and the passphrase was its argument.
         raise PinIncorrectError(
             f"the passphrase does not decrypt the private key in {path}",
             hint="check the passphrase; it is not tried again",
-        ) from None
+        )
+    return _usable(path, key)
 
 
-def _pkcs12_key(path: Path, data: bytes) -> FileKey:
+def _unwrapped_key(encrypted: bytes, passphrase: bytes) -> object | None:
+    """A key that the library's loader does not decrypt, or does not read."""
+    from rolekey.signers.pbes2 import decrypt  # noqa: PLC0415 - as above
+
     try:
-        key = load_pkcs12(data).key
-    except ValueError:
-        key = None
+        der = decrypt(encrypted, passphrase)
+        return _seed_and_expanded_key(der) or load_der_private_key(der, None)
+    except (ValueError, TypeError):
+        return None
+
+
+def _unsupported_encryption(path: Path) -> UnsupportedKeyError:
+    return UnsupportedKeyError(
+        f"the encryption of the private key in {path} is not supported",
+        hint="encrypt it anew with: openssl pkcs8 -topk8 -v2 aes-256-cbc",
+    )
+
+
+def _pkcs12_key(path: Path, data: bytes, passphrase: Callable[[str], Secret], *, passphrase_given: bool) -> FileKey:
+    from rolekey.pkcs12_file import open_pkcs12  # noqa: PLC0415 - as above
+
+    try:
+        opened = open_pkcs12(path, data, lambda: passphrase("the PKCS#12 file"))
+        key, has_password = opened.bundle.key, opened.has_password
+    except (ValueError, UnsupportedAlgorithm):
+        key, has_password = None, False
     if key is None:
         raise KeyNotFoundError(
             f"{path} holds no private key that can be read",
-            hint="give a PEM file with a private key (or a PKCS#12 file without a password) as --private-key",
+            hint="give a PEM, DER or PKCS#12 file with a private key as --private-key",
         )
+    if passphrase_given and not has_password:
+        raise _not_encrypted(path)
     return _usable(path, key)
 
 

@@ -258,7 +258,14 @@ def check_public_twin(contents: TokenContents, uri: PKCS11URI, certificate: Cert
         )
 
 
-def key_token(tokens: Sequence[TokenContents], certificate: Certificate, home: Token | None, uri: PKCS11URI) -> Token:
+def key_token(
+    tokens: Sequence[TokenContents],
+    certificate: Certificate | None,
+    home: Token | None,
+    uri: PKCS11URI,
+    *,
+    option: str = "--private-key",
+) -> Token:
     """The one token, of those that the key's URI selects, to log in to.
 
     The same public key in several slots is one key (an HA pair, one card behind two modules): the slot listed first is
@@ -266,22 +273,31 @@ def key_token(tokens: Sequence[TokenContents], certificate: Certificate, home: T
 
     Args:
         tokens: what the tokens show without a login.
-        certificate: the end-entity certificate.
+        certificate: the end-entity certificate, or None for a key by itself.
         home: the token that holds the certificate, if one does.
         uri: the key's.
+        option: what the user names a key with.
 
     Raises:
-        AmbiguousMatchError: neither the certificate's place nor a public key tells which.
+        AmbiguousMatchError: neither the certificate's place nor what the tokens show tells which.
     """
     found = [c.token for c in tokens]
     if len(found) > 1 and home is not None:
         found = [t for t in found if (t.slot_id, t.serial) == (home.slot_id, home.serial)] or found
     if len(found) > 1:
-        wanted = spki(certificate.public_key())
-        found = [c.token for c in tokens if any(spki(p.public_key) == wanted for p in c.public_keys)][:1] or found
+        found = _showing(tokens, certificate, uri) or found
     if len(found) > 1:
-        raise _ambiguous(f"tokens match {uri.selector()}", [token.uri() for token in found], "--private-key")
+        raise _ambiguous(f"tokens match {uri.selector()}", [token.uri() for token in found], option)
     return found[0]
+
+
+def _showing(tokens: Sequence[TokenContents], certificate: Certificate | None, uri: PKCS11URI) -> list[Token]:
+    if certificate is not None:
+        wanted = spki(certificate.public_key())
+        return [c.token for c in tokens if any(spki(p.public_key) == wanted for p in c.public_keys)][:1]
+    # Without a certificate it is the name that tells: of two keys of one name none is chosen.
+    shown = [(c.token, entry) for c in tokens for entry in (*c.public_keys, *c.certificates)]
+    return list({token: None for token, entry in shown if entry.selected_by(uri.object_label, uri.object_id)})
 
 
 def _key_type(public_key: PublicKeyTypes) -> str:

@@ -1,0 +1,49 @@
+"""``rolekey read-certificate-data``: what a certificate's file or a token shows."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rolekey.cli.fetching import configured_from
+from rolekey.cli.flags import flags_named, helper_command
+from rolekey.cli.terminal import shield_output
+from rolekey.deadline import Deadline
+from rolekey.errors import ConfigurationError
+from rolekey.key_settings import certificate_of, resolve_key_settings
+
+READ_CERTIFICATE_FLAGS = flags_named(
+    "--certificate --cert-selector --system-store-name --pkcs11-lib --debug --pkcs11-init-args --timeout"
+)
+
+
+@helper_command("read-certificate-data", READ_CERTIFICATE_FLAGS)
+def read_certificate_data(names: Sequence[str], **values: Any) -> None:
+    """Show a certificate in a file, or list those in tokens.
+
+    A file's is one JSON document, without a line end. Of tokens, every certificate that the URI selects is listed. No
+    PIN is asked for or sent.
+    """
+    (options,) = configured_from(values, names)
+    if not options.certificate and not options.private_key:
+        raise ConfigurationError(
+            "--certificate is missing", hint="name a file, or a pkcs11: URI such as 'pkcs11:token=NAME'"
+        )
+    settings = resolve_key_settings(options, os.environ)
+    reference = certificate_of(settings)
+    shield_output(debug=values["debug"])
+    # Slow to import; not for a wrong option.
+    from rolekey.vend.certificate_data import certificate_json, certificate_list  # noqa: PLC0415
+
+    if isinstance(reference, Path):
+        from rolekey.certificates import read_certificates  # noqa: PLC0415
+
+        output = certificate_json(read_certificates(reference)[0])
+    else:
+        from rolekey.token_identity import shown_certificates  # noqa: PLC0415
+
+        deadline = Deadline.of(settings.timeout, attended=False)
+        output = certificate_list(shown_certificates(settings, reference, deadline))
+    sys.stdout.write(output)
+    sys.stdout.flush()

@@ -43,6 +43,7 @@ class FileIdentity:
 
     def open(self, certificate: CertificateReference, judge: Judge) -> SigningIdentity:
         """Find, check, read the key; see identity.open_identity()."""
+        self._check_pin_source()
         leaf, others = found_certificate(self._settings, certificate, self._passphrases, self._deadline)
         chain = judge(leaf, others)
         signer = self.open_signer()
@@ -52,12 +53,7 @@ class FileIdentity:
 
     def open_signer(self) -> FileSigner:
         """Read the key; see identity.open_signer()."""
-        source = self._settings.pin_source
-        if source is not None and source.kind not in ("prompt", "none"):
-            raise ConfigurationError(
-                "--pin-source is for a key in a token or a TPM, and --private-key names a file with the key itself",
-                hint="leave out --pin-source; the passphrase of a key file is given with --pkcs8-password",
-            )
+        self._check_pin_source()
         content = self._content
         signer = open_file_signer(
             self._path,
@@ -67,3 +63,11 @@ class FileIdentity:
         )
         log.debug("key: file %s", self._path)
         return signer
+
+    def _check_pin_source(self) -> None:
+        source = self._settings.pin_source
+        if source is not None and source.kind not in ("prompt", "none"):
+            raise ConfigurationError(
+                "--pin-source is for a key in a token or a TPM, and --private-key names a file with the key itself",
+                hint="leave out --pin-source; the passphrase of a key file is given with --pkcs8-password",
+            )

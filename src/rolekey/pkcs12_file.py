@@ -90,7 +90,8 @@ def _opened(path: object, data: bytes, passphrase: Callable[[], Secret] | None) 
     # The cause is not chained: its text is the library's, and the password was its argument.
     raise PinIncorrectError(
         f"the passphrase does not open the PKCS#12 file {path}",
-        hint="check the passphrase (or the file, which may be damaged); it is not tried again",
+        hint="check the passphrase, which is not tried again; if it is right, the file is damaged or of a kind that "
+        "cannot be read",
     )
 
 

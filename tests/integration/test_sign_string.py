@@ -183,3 +183,18 @@ def test_a_named_identity(tmp_path):
     assert output_of("sign-string", "web", environment=environment) == output_of("sign-string", *RSA)
     printed = output_of("read-certificate-data", "web", environment=environment)
     assert printed == (VECTORS / "read-certificate-data-rsa.json").read_bytes()
+
+
+@pytest.mark.rig("softhsm")
+def test_several_keys(provisioned_token):
+    """Of several keys in a token none is chosen: they are listed, and nothing is signed."""
+    words = (
+        "--private-key",
+        provisioned_token.uri("p-256").replace(";object=p-256", ""),
+        "--pkcs11-lib",
+        str(provisioned_token.module),
+    )
+    outcome = rolekey("sign-string", *words)
+    outcome.failed(3)
+    assert "private keys match" in outcome.stderr
+    assert "name one with --private-key: pkcs11:" in outcome.stderr

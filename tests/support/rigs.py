@@ -33,14 +33,14 @@ from support.tpm2_pkcs11_rig import find_tpm2_pkcs11
 # How many tests of each rig must have passed before CI believes that the rig was used. Raise a number with its tests.
 MINIMUM_TESTS = {
     "softhsm": 500,
-    "pkcs11-spy": 50,
+    "pkcs11-spy": 62,
     "emulator": 250,
-    "openssl": 25,
+    "openssl": 149,
     "shim": 122,
     "virtual-card": 100,
     "opensc": 50,
     "ykcs11": 50,
-    "nss": 46,
+    "nss": 47,
     "p11-kit": 55,
     "opencryptoki": 17,
     "swtpm": 300,

@@ -26,7 +26,7 @@ KeyReference = Path | PKCS11URI | TPMHandle
 
 
 class KeySettings(Value, kw_only=True):
-    """Everything that a signature needs to know, checked.
+    """Where a private key is, what opens it, and the certificate that it is used with, checked.
 
     Args:
         certificate: where the certificate is, or None for a key by itself.

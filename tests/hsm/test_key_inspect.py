@@ -155,4 +155,6 @@ def test_variables(token):
     variables = {"ROLEKEY_PKCS11_LIB": str(token.module), "ROLEKEY_PIN_SOURCE": f"file:{token.pin_file}"}
     words = ("key", "inspect", token.uri("p-256", with_pin=False), "--timeout", GENEROUS)
     assert said(rolekey(*words, environment=token.environment | variables))["verdict"] == CANNOT
+    variables |= {"ROLEKEY_CERTIFICATE": "handle:0x81000001"}  # of another key: not looked at
+    assert said(rolekey(*words, environment=token.environment | variables))["verdict"] == CANNOT
     rolekey(*words, "--pkcs11-lib", "/nowhere.so", environment=token.environment | variables).failed(3, "/nowhere.so")

@@ -52,6 +52,16 @@ def test_every_command(command, options):
     rolekey(*command.split(), *options, FLAG).failed(3, SAYS, "leaf.key")
 
 
+def test_a_key_that_is_tried(files):
+    """sign-string uses it no more than the others, with its certificate and by itself; looking at it is allowed."""
+    pair = ("--private-key", str(files / "leaf.key"), "--certificate", str(files / "leaf.pem"))
+    for words in (pair, pair[:2]):
+        rolekey("sign-string", *words, FLAG).failed(3, SAYS, "leaf.key")
+    variables = {"ROLEKEY_REQUIRE_NON_EXPORTABLE": "true"}
+    rolekey("sign-string", *pair, environment=variables).failed(3, SAYS, "leaf.key")
+    assert rolekey("key", "inspect", pair[1], environment=variables).code == 0
+
+
 def test_before_anything_is_asked(files, options):
     """The passphrase of an encrypted one is not asked for, and its certificate is not looked at."""
     words = ["--private-key", str(files / "encrypted.key"), "--certificate", str(files / "nowhere.pem")]

@@ -296,8 +296,11 @@ def _showing(tokens: Sequence[TokenContents], certificate: Certificate | None, u
         wanted = spki(certificate.public_key())
         return [c.token for c in tokens if any(spki(p.public_key) == wanted for p in c.public_keys)][:1]
     # Without a certificate it is the name that tells: of two keys of one name none is chosen.
-    shown = [(c.token, entry) for c in tokens for entry in (*c.public_keys, *c.certificates)]
-    return list({token: None for token, entry in shown if entry.selected_by(uri.object_label, uri.object_id)})
+    return [
+        c.token
+        for c in tokens
+        if any(entry.selected_by(uri.object_label, uri.object_id) for entry in (*c.public_keys, *c.certificates))
+    ]
 
 
 def _key_type(public_key: PublicKeyTypes) -> str:

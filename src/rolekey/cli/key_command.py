@@ -11,7 +11,7 @@ from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, HelperCommand, chec
 from rolekey.cli.terminal import Terminal, can_ask, shield_output
 from rolekey.config import resolve_key_settings
 from rolekey.configured_options import configured_options
-from rolekey.deadline import Deadline
+from rolekey.deadline import ATTENDED_SECONDS, Deadline
 from rolekey.errors import ConfigurationError
 from rolekey.fetch import person_for
 from rolekey.interaction import Interaction
@@ -27,15 +27,16 @@ KEY_FLAGS = tuple(flag for flag in (*HELPER_FLAGS, *OWN_FLAGS) if flag.name in _
 
 
 def key_command(
-    group: click.Group, name: str, arguments: Sequence[str], flags: Sequence[Flag] = ()
+    group: click.Group, name: str, arguments: Sequence[str], flags: Sequence[Flag] = (), *, needs_all: bool = True
 ) -> Callable[[Callable[..., None]], None]:
     """Make a function a command of a group, with KEY_FLAGS.
 
     Args:
         group: the command's.
         name: the command's.
-        arguments: what its words are called; all of them have to be given.
+        arguments: what its words are called.
         flags: further options.
+        needs_all: all of them have to be given.
 
     Returns:
         A decorator; the function gets the words, and every flag's value as an argument of its name.
@@ -46,7 +47,7 @@ def key_command(
         def callback(words: tuple[str, ...], **values: Any) -> None:
             ctx = click.get_current_context()
             checked = checked_values(ctx, table, values)
-            if len(words) != len(arguments):
+            if len(words) > len(arguments) or (needs_all and len(words) < len(arguments)):
                 # Not shown: it may be a part of a password or PIN.
                 raise ConfigurationError(
                     f"`{ctx.command_path}` takes {' and '.join(arguments)}, and {len(words)} arguments are given",
@@ -54,7 +55,8 @@ def key_command(
                 )
             function(*words, **checked)
 
-        argument = click.Argument(["words"], nargs=-1, metavar=" ".join(arguments))
+        metavar = " ".join(arguments if needs_all else [f"[{word}]" for word in arguments])
+        argument = click.Argument(["words"], nargs=-1, metavar=metavar)
         params = [*(option(flag) for flag in table), argument]
         group.add_command(HelperCommand(name, params=params, callback=callback, help=function.__doc__))
 
@@ -77,5 +79,7 @@ def open_settings(reference: str, values: dict[str, Any]) -> tuple[KeySettings, 
     claim_sources([options], debug=values["debug"])
     settings = resolve_key_settings(options, os.environ)
     shield_output(debug=values["debug"])
-    deadline = Deadline.of(settings.timeout, attended=can_ask())
+    # Nobody stops waiting for this command after a few seconds, as an SDK for credentials.
+    deadline = Deadline(settings.timeout or ATTENDED_SECONDS)
+    deadline.attended = can_ask()
     return settings, person_for(settings, Terminal)(deadline), deadline

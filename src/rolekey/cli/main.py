@@ -15,7 +15,7 @@ COMMANDS = {
     "configure": ("configure", "configure", "Name an identity, and a profile of the SDKs that uses it."),
     "credential-process": ("credential_process", "credential_process", "Print temporary credentials for an SDK."),
     "emulator": ("emulator", "emulator", "Run a local IAM Roles Anywhere for trying and testing."),
-    "key": ("key", "key", "Look at private keys: whether they can leave their hardware."),
+    "key": ("key", "key", "Look at private keys, and whether they can leave their hardware."),
     "pin": ("pin", "pin", "List or forget PIN sources that a token refused."),
     "serve": ("serve", "serve", "Hand credentials out on this machine, and keep them fresh."),
     "update": ("update", "update", "Keep temporary credentials in the shared credentials file."),

@@ -134,6 +134,15 @@ def test_one_pin_is_for_one_token(run, token, shim, how):
     assert shim.calls["C_Login"] == 0
 
 
+def test_inspect_needs_one_token(token, shim):
+    """`rolekey key inspect` logs in to no token where a URI selects two, whatever they show: both are named."""
+    uri = f"pkcs11:object=p-256?pin-source=file:{token.pin_file}"
+    words = ("key", "inspect", uri, "--pkcs11-lib", str(shim.module), "--timeout", GENEROUS)
+    outcome = rolekey(*words, environment=token.environment | shim.environment)
+    outcome.failed(3, "2 tokens match pkcs11:object=p-256", "name one in KEY: ", TOKEN_LABEL, "another%20token")
+    assert shim.calls["C_Login"] == 0
+
+
 def test_nobody_to_ask(run, shim):
     """--login without a source and a terminal is refused, and nothing is sent."""
     run("--login").failed(4, "needs a PIN")

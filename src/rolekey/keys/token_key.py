@@ -63,19 +63,12 @@ def open_token_key(
 
 
 def _one_token(shown: Sequence[TokenContents], uri: PKCS11URI) -> Token:
-    """The token to log in to: the only one, or the only one that shows the key's public half or certificate."""
-    found = [contents for contents in shown if _shows(contents, uri)] if len(shown) > 1 else list(shown)
-    found = found or list(shown)
-    if len(found) > 1:
-        uris = tuple(contents.token.uri() for contents in found)
+    """The token to log in to; never one of several, since a PIN may be meant for another of them."""
+    if len(shown) > 1:
+        uris = tuple(contents.token.uri() for contents in shown)
         raise AmbiguousMatchError(
             f"{len(uris)} tokens match {uri.selector()}",
             hint=f"name one in {ARGUMENT}: " + "  ".join(uris[:MAX_LISTED]),
             candidates=uris,
         )
-    return found[0].token
-
-
-def _shows(contents: TokenContents, uri: PKCS11URI) -> bool:
-    entries = (*contents.public_keys, *contents.certificates)
-    return any(entry.selected_by(uri.object_label, uri.object_id) for entry in entries)
+    return shown[0].token

@@ -23,9 +23,22 @@ def token(provisioned_token, tmp_path_factory):
     tool = ["pkcs11-tool", "--module", str(own.module)]
     user = ["--token-label", own.label, "--login", "--pin", own.user_pin]
     old = make_root().issue(common_name="old", not_before=_year(2020), not_after=_year(2021))
-    (own.directory / "old.der").write_bytes(old.certificate.public_bytes(Encoding.DER))
+    renewed = make_root().issue(old.key, "renewed")
+    for name, issued in (("old", old), ("renewed", renewed)):
+        (own.directory / f"{name}.der").write_bytes(issued.certificate.public_bytes(Encoding.DER))
     for words in (
         [*user, "--write-object", str(own.directory / "old.der"), "--type", "cert", "--label", "old", "--id", "50"],
+        [
+            *user,
+            "--write-object",
+            str(own.directory / "renewed.der"),
+            "--type",
+            "cert",
+            "--label",
+            "renewed",
+            "--id",
+            "52",
+        ],
         [*user, "--keypairgen", "--key-type", "EC:prime256v1", "--label", "bare", "--id", "51", "--usage-sign"],
         ["--init-token", "--slot-index", "1", "--label", OTHER, "--so-pin", "so horse"],
         [
@@ -91,7 +104,7 @@ def test_without_a_login(run, shim):
     assert set(tokens) == {TOKEN_LABEL, OTHER}
     assert tokens[OTHER] == {"note": HIDDEN}
     rows = tokens[TOKEN_LABEL]
-    assert set(rows) == {*OBJECT_IDS, "old", "bare", "note"}
+    assert set(rows) == {*OBJECT_IDS, "old", "renewed", "bare", "note"}
     for label in OBJECT_IDS:
         assert ": usable, " in rows[label][1]
         assert rows[label][1].endswith(" days left")
@@ -106,9 +119,10 @@ def test_with_a_login(run, token, shim):
     tokens = listed(run(f"pkcs11:token={TOKEN_LABEL}", "--pin-source", f"file:{token.pin_file}"))
     assert set(tokens) == {TOKEN_LABEL}
     rows = tokens[TOKEN_LABEL]
-    assert set(rows) == {*OBJECT_IDS, "old", "bare"}
+    assert set(rows) == {*OBJECT_IDS, "old", "renewed", "bare"}
     assert rows["bare"][1].endswith("the token shows no certificate for it")
     assert "expired" in rows["old"][1]
+    assert rows["renewed"][1].endswith("no: its private key is not in this token")
     assert (shim.logins, shim.calls["C_SignInit"]) == ({1: 1}, 0)
 
 
@@ -162,6 +176,22 @@ def test_a_token_that_fails(run, shim):
     assert set(tokens) == {TOKEN_LABEL, OTHER}
     assert outcome.stdout.count("  (token ") == outcome.stdout.count("CKR_DEVICE_ERROR)") == 1
     assert outcome.stdout.count(HIDDEN) == 1
+
+
+def test_a_token_that_hangs(run, shim):
+    """A token that hangs has its line after a while, and hides no other."""
+    shim.rule("C_OpenSession", hang=True, times=1)
+    outcome = run()
+    assert set(listed(outcome)) == {TOKEN_LABEL, OTHER}
+    assert outcome.stdout.count("  (timed out after 10 s waiting for token ") == 1
+    assert outcome.stdout.count(HIDDEN) == 1
+
+
+def test_a_renewed_certificate(run, token):
+    """Of two certificates for one key each has its row, also where the key is not in the token."""
+    shown = run("--pkcs11-lib", str(token.module)).stdout
+    assert shown.count("certificate CN=old: no: the certificate CN=old expired") == 1
+    assert shown.count("certificate CN=renewed: usable, ") == 1
 
 
 def test_every_module_that_is_found(token):

@@ -54,7 +54,8 @@ def list_command(reference: str = "pkcs11:", **values: Any) -> None:
     """
     from rolekey.keys.listing import TokenLister  # noqa: PLC0415 - not for a wrong option
 
-    wants_login = bool(values.pop("login")) or bool(values["pin_source"]) or names_pin(reference)
+    source = values["pin_source"] or "none"
+    wants_login = bool(values.pop("login")) or source != "none" or names_pin(reference)
     settings, interaction, deadline = open_settings(reference, values)
     uri = settings.private_key
     if not isinstance(uri, PKCS11URI):

@@ -187,21 +187,21 @@ class _Rows:
         self._hidden = hidden
 
     def __iter__(self) -> Iterator[Row]:
-        public_halves = {half for key in self._keys if (half := self._contents.public_key_of(key))}
+        halves = {half for key in self._keys if (half := self._contents.public_key_of(key))}
+        certified = {spki(entry.certificate.public_key()) for entry in self._contents.certificates}
         for key in self._keys:
             yield from self._of_key(key)
         for entry in self._contents.certificates:
-            half = spki(entry.certificate.public_key())
-            if half in public_halves or any(_same_id(entry, key) for key in self._keys):
+            if spki(entry.certificate.public_key()) in halves or any(_same_id(entry, key) for key in self._keys):
                 continue
-            public_halves.add(half)
             use = use_of_certificate(entry.certificate, self._now)
             if use.startswith("usable") and not self._hidden:
                 use = "no: its private key is not in this token"
             yield Row(self._uri(entry), _kind_and_name(entry), use)
         use = NO_CERTIFICATE if self._hidden else "no: only its public half is in this token"
         for public in self._contents.public_keys:
-            if spki(public.public_key) not in public_halves and not any(_same_id(public, key) for key in self._keys):
+            known = spki(public.public_key) in halves | certified
+            if not known and not any(_same_id(public, key) for key in self._keys):
                 yield Row(self._uri(public), kind_of(public.public_key), use)
 
     def _of_key(self, key: TokenPrivateKey) -> Iterator[Row]:

@@ -842,25 +842,30 @@ def test_configure_keeps_its_secrets(says, words, line, tmp_path):
 
 # What is said, with which exit code, of a key that is looked at.
 INSPECTED = [
-    (0, "verdict: this key cannot leave the token", ["{uri}?pin-value={pin}"]),
-    (0, "verdict: this key cannot leave the token", ["{uri}", "--pin-source", "env:HSM_PIN"]),
-    (4, "the PIN was not accepted", ["{uri}?pin-value={wrong_pin}"]),
-    (3, "holds no private key", ["{uri}-2?pin-value={pin}"]),
-    (2, "2 arguments are given", ["{uri}", "--tpm-key-password", "a", PASSPHRASE]),
-    (2, "pin-value", ["'{uri}?pin-value={pin}'"]),
-    (2, "--timeout has no value", ["{uri}", "--timeout", f"--tpm-key-password={TPM_PASSWORD}"]),
+    (0, "verdict: this key cannot leave the token", ["inspect", "{uri}?pin-value={pin}"]),
+    (0, "verdict: this key cannot leave the token", ["inspect", "{uri}", "--pin-source", "env:HSM_PIN"]),
+    (4, "the PIN was not accepted", ["inspect", "{uri}?pin-value={wrong_pin}"]),
+    (3, "holds no private key", ["inspect", "{uri}-2?pin-value={pin}"]),
+    (2, "2 arguments are given", ["inspect", "{uri}", "--tpm-key-password", "a", PASSPHRASE]),
+    (2, "pin-value", ["inspect", "'{uri}?pin-value={pin}'"]),
+    (2, "--timeout has no value", ["inspect", "{uri}", "--timeout", f"--tpm-key-password={TPM_PASSWORD}"]),
+    (0, "usable, ", ["list", "{uri}?pin-value={pin}"]),
+    (0, "usable, ", ["list", "--pin-source", "env:HSM_PIN"]),
+    (4, "the PIN was not accepted", ["list", "{uri}?pin-value={wrong_pin}"]),
+    (3, "no token matches", ["list", "pkcs11:token=a?pin-value={pin}"]),
+    (2, "2 arguments are given", ["list", "{uri}", PASSPHRASE]),
 ]
 
 
 @pytest.mark.rig("softhsm")
 @pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
 @pytest.mark.parametrize(("code", "says", "words"), INSPECTED)
-def test_key_inspect_keeps_its_secrets(code, says, words, debug, own_token, tmp_path):
-    """`rolekey key inspect` writes no PIN and no password anywhere, whatever comes of it."""
+def test_key_keeps_its_secrets(code, says, words, debug, own_token, tmp_path):
+    """`rolekey key inspect` and `key list` write no PIN and no password anywhere, whatever comes of it."""
     token, module, environment = own_token
     inputs = {"uri": token.uri("p-256", with_pin=False), "pin": PIN, "wrong_pin": WRONG_PIN}
     filled = [word.format_map(inputs) for word in words]
-    command = ["-m", "rolekey", "key", "inspect", "--pkcs11-lib", str(module), *(["--debug"] if debug else []), *filled]
+    command = ["-m", "rolekey", "key", *filled, "--pkcs11-lib", str(module), *(["--debug"] if debug else [])]
     traces = traces_of_process(tmp_path, [*command, "--timeout", GENEROUS], environment | {"HSM_PIN": PIN})
     assert traces.code == code, traces.stderr
     assert says in (traces.stderr if code else traces.stdout).decode()

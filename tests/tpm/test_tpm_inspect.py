@@ -1,4 +1,4 @@
-"""`rolekey key inspect` and --require-non-exportable on a TPM: keys of every origin, kept by the TPM and in files."""
+"""`rolekey key list`, `key inspect` and --require-non-exportable on a TPM: keys of every origin, kept and in files."""
 
 import base64
 from pathlib import Path
@@ -7,8 +7,12 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from rolekey.deadline import Deadline
 from rolekey.errors import SignerError, UnsupportedKeyError
+from rolekey.signers.tpm_device import TPMDevice
+from rolekey.signers.tpm_objects import persistent_handles
 from rolekey.signers.tpm_public import FIXED_PARENT, FIXED_TPM
+from rolekey.signers.tpm_tcti import TPMAddress
 from rolekey.tss2_key import TSS2Key
 from support.pki import key_to_pem, make_key, make_root
 from support.process import GENEROUS, rolekey
@@ -105,6 +109,43 @@ def test_no_such_key(tpm):
     words = ("key", "inspect", "handle:0x810fffff", "--timeout", GENEROUS)
     rolekey(*words, "--tpm-tcti", tpm.tcti).failed(3, "handle:0x810fffff")
     rolekey(*words, "--tpm-tcti", "device:/nowhere").failed(3, "/nowhere")
+
+
+# --- rolekey key list
+
+
+def test_list(tpm, keys, keep):
+    """Keys that the TPM keeps are listed with their handles and what they are good for; without one nothing is."""
+    keys.by_tools(password="secret", handle=keep(0x81010016))
+    keys.by_tools("rsa2048", handle=keep(0x81010017))
+    keys.storage_key(keep(0x81000018))
+    outcome = rolekey("key", "list", "--tpm-tcti", tpm.tcti, "--timeout", GENEROUS)
+    assert outcome.code == 0, outcome.stderr
+    lines = outcome.stdout.partition(f"TPM at {tpm.tcti}\n")[2].splitlines()
+    rows = dict(zip(lines[::2], lines[1::2], strict=True))
+    usable = ": with --certificate FILE: a TPM keeps no certificate for it"
+    assert rows["  handle:0x81010016"] == "    EC secp256r1" + usable
+    assert rows["  handle:0x81010017"] == "    RSA 2048" + usable
+    assert "no: it is restricted" in rows["  handle:0x81000018"]
+    assert "TPM" not in rolekey("key", "list", "--timeout", GENEROUS).stdout.replace("libtpm", "")
+
+
+def test_list_many(tpm, keys, keep, monkeypatch):
+    """None is left out, and none comes twice, where there are more than the TPM is asked for at once."""
+    handles = [keep(0x81010020 + number) for number in range(3)]
+    for handle in handles:
+        keys.by_tools(handle=handle)
+    monkeypatch.setattr("rolekey.signers.tpm_objects._HANDLES_AT_ONCE", 2)
+    device = TPMDevice(TPMAddress.choose(tpm.tcti, None), Deadline(60), ())
+    found = device.run("the TPM", persistent_handles)
+    assert [handle for handle in found if handle in handles] == handles
+    assert sorted(set(found)) == found
+
+
+def test_list_of_a_tpm_that_is_not_there():
+    """A TPM that is named and does not answer has its line."""
+    shown = rolekey("key", "list", "--tpm-tcti", "device:/nowhere", "--timeout", GENEROUS).stdout
+    assert "TPM at /nowhere\n  (no TPM answers at /nowhere" in shown
 
 
 # --- --require-non-exportable

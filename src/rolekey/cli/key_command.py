@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from rolekey.cli.fetching import configured_from, person_and_deadline
+from rolekey.cli.fetching import configured_from
 from rolekey.cli.flags import Flag, HelperCommand, checked_values, flags_named, option
-from rolekey.cli.terminal import shield_output
-from rolekey.deadline import Deadline
+from rolekey.cli.terminal import Terminal, can_ask, shield_output
+from rolekey.deadline import ATTENDED_SECONDS, Deadline
 from rolekey.errors import ConfigurationError
+from rolekey.fetch import person_for
 from rolekey.interaction import Interaction
 from rolekey.key_settings import KeySettings, resolve_key_settings
 from rolekey.keys import ARGUMENT
@@ -23,15 +24,16 @@ KEY_FLAGS = flags_named(
 
 
 def key_command(
-    group: click.Group, name: str, arguments: Sequence[str], flags: Sequence[Flag] = ()
+    group: click.Group, name: str, arguments: Sequence[str], flags: Sequence[Flag] = (), *, needs_all: bool = True
 ) -> Callable[[Callable[..., None]], None]:
     """Make a function a command of a group, with KEY_FLAGS.
 
     Args:
         group: the command's.
         name: the command's.
-        arguments: what its words are called; all of them have to be given.
+        arguments: what its words are called.
         flags: further options.
+        needs_all: all of them have to be given.
 
     Returns:
         A decorator; the function gets the words, and every flag's value as an argument of its name.
@@ -42,7 +44,7 @@ def key_command(
         def callback(words: tuple[str, ...], **values: Any) -> None:
             ctx = click.get_current_context()
             checked = checked_values(ctx, table, values)
-            if len(words) != len(arguments):
+            if len(words) > len(arguments) or (needs_all and len(words) < len(arguments)):
                 # Not shown: it may be a part of a password or PIN.
                 raise ConfigurationError(
                     f"`{ctx.command_path}` takes {' and '.join(arguments)}, and {len(words)} arguments are given",
@@ -50,7 +52,8 @@ def key_command(
                 )
             function(*words, **checked)
 
-        argument = click.Argument(["words"], nargs=-1, metavar=" ".join(arguments))
+        metavar = " ".join(arguments if needs_all else [f"[{word}]" for word in arguments])
+        argument = click.Argument(["words"], nargs=-1, metavar=metavar)
         params = [*(option(flag) for flag in table), argument]
         group.add_command(HelperCommand(name, params=params, callback=callback, help=function.__doc__))
 
@@ -78,4 +81,7 @@ def open_settings(reference: str, values: dict[str, Any]) -> tuple[KeySettings, 
     origins = (*options.origins, ("private_key", ARGUMENT))
     settings = resolve_key_settings(replace(options, certificate=None, origins=origins), os.environ)
     shield_output(debug=values["debug"])
-    return settings, *person_and_deadline(settings)
+    # Nobody stops waiting for this command after a few seconds, as an SDK for credentials.
+    deadline = Deadline(settings.timeout or ATTENDED_SECONDS)
+    deadline.attended = can_ask()
+    return settings, person_for(settings, Terminal)(deadline), deadline

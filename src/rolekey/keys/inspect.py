@@ -70,7 +70,7 @@ def _in_token(settings: KeySettings, uri: PKCS11URI, interaction: Interaction, d
     try:
         attributes = deadline.run(f"token {token}", key.attributes)
         spki = found.contents.public_key_of(key)
-        kind = _kind(load_der_public_key(spki)) if spki else key.key_type
+        kind = kind_of(load_der_public_key(spki)) if spki else key.key_type
         return Inspection(key=token.uri(key), kind=kind, place=f"token {token}", attributes=attributes)
     finally:
         with suppress(DeadlineError):
@@ -86,7 +86,7 @@ def _of_handle(settings: KeySettings, handle: TPMHandle, deadline: Deadline) -> 
     device = find_tpm(settings, deadline, record_directories())
     _, area = area_of_handle(device, handle)
     place = f"TPM at {device.address}"
-    return Inspection(key=str(handle), kind=_kind(area.public_key), place=place, attributes=area.key_attributes)
+    return Inspection(key=str(handle), kind=kind_of(area.public_key), place=place, attributes=area.key_attributes)
 
 
 def _in_file(path: Path) -> Inspection:
@@ -97,7 +97,7 @@ def _in_file(path: Path) -> Inspection:
     if is_tss2(content):
         return _in_key_file(path, content)
     try:
-        kind = _kind(open_file_signer(path, content, _no_passphrase).public_key)
+        kind = kind_of(open_file_signer(path, content, _no_passphrase).public_key)
     except PinRequiredError:
         kind = "encrypted"
     return Inspection(key=str(path), kind=kind, place="file", attributes=None)
@@ -110,14 +110,15 @@ def _in_key_file(path: Path, content: bytes) -> Inspection:
     key = TSS2Key.parse(content, str(path))
     area = PublicArea.parse(key.public, f"the TPM key {path}")
     place = f"file for a TPM ({key.kind}), which says what follows and which the TPM checks when it loads the key"
-    return Inspection(key=str(path), kind=_kind(area.public_key), place=place, attributes=area.key_attributes)
+    return Inspection(key=str(path), kind=kind_of(area.public_key), place=place, attributes=area.key_attributes)
 
 
 def _no_passphrase(_what: str) -> Secret:
     raise PinRequiredError("the private key is encrypted", hint="nothing is asked for to look at it")
 
 
-def _kind(public_key: PublicKey) -> str:
+def kind_of(public_key: PublicKey) -> str:
+    """The type of a key, such as ``RSA 2048`` or ``EC secp256r1``."""
     if isinstance(public_key, rsa.RSAPublicKey):
         return f"RSA {public_key.key_size}"
     if isinstance(public_key, ec.EllipticCurvePublicKey):

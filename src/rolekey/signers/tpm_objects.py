@@ -1,11 +1,13 @@
 """Keys in a TPM while they are used: parent, key, signature (TPM 2.0 Library, part 3, 12, 13 and 20)."""
 
+from functools import partial
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from tpm2_pytss import (
     ESYS_TR,
     TPM2_ALG,
+    TPM2_CAP,
     TPM2B_ENCRYPTED_SECRET,
     TPM2B_PRIVATE,
     TPM2B_PUBLIC,
@@ -28,6 +30,7 @@ from rolekey.signers.tpm_key import TPMKey
 from rolekey.signers.tpm_public import RSA, PublicArea
 from rolekey.tss2_key import TSS2Key
 
+_FIRST_PERSISTENT, _HANDLES_AT_ONCE = 0x81000000, 64
 _HIERARCHIES = {
     0x40000001: ("owner", ESYS_TR.OWNER),
     0x40000007: ("null", ESYS_TR.NULL),
@@ -50,6 +53,24 @@ def read_public(tpm: TPM, handle: int, text: str) -> PublicArea:
     found = _persistent(tpm, handle, text)
     public, _, _ = tpm.call(f"read {text}", lambda: tpm.esapi.read_public(found))
     return PublicArea.parse(public.marshal(), text)
+
+
+def persistent_handles(tpm: TPM) -> list[int]:
+    """The handles under which the TPM keeps objects.
+
+    Args:
+        tpm: an open connection.
+    """
+    found: list[int] = []
+    more, first = True, _FIRST_PERSISTENT
+    while more:
+        ask = partial(tpm.esapi.get_capability, TPM2_CAP.HANDLES, first, _HANDLES_AT_ONCE)
+        more, answer = tpm.call("list the TPM's keys", ask)
+        listed = answer.data.handles
+        handles = [int(listed[i]) for i in range(len(listed))]
+        found += handles
+        first, more = (handles[-1] + 1, bool(more)) if handles else (first, False)
+    return found
 
 
 def sign(tpm: TPM, key: TPMKey, trials: Trials, digest: bytes, scheme: tuple[int, int]) -> bytes:

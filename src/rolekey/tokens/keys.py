@@ -7,7 +7,7 @@ from typing import Protocol
 from pkcs11 import exceptions as codes
 
 from rolekey.certificates import spki
-from rolekey.errors import KeyNotFoundError, PinError, SignerError, TokenNotFoundError, UnsupportedKeyError
+from rolekey.errors import KeyNotFoundError, PinError, SignerError, TokenNotFoundError
 from rolekey.tokens.context_signature import ContextSignature
 from rolekey.tokens.modules import Module
 from rolekey.tokens.objects import TokenPrivateKey
@@ -107,7 +107,7 @@ def reopener(
         module: the token's.
         opened: as it was.
         login: opens a session with the same token, found anew, as before.
-        admit: raises where the key is not to be used after all: the token was out of sight.
+        admit: raises where the key is not to be used after all: its token was out of sight.
 
     Returns:
         A function that looks for the same token (by label and serial number) and the same key in it: first through the
@@ -115,31 +115,34 @@ def reopener(
         raises SignerError.
     """
 
-    def reopen() -> OpenKey:
+    def find() -> OpenKey:
         try:
-            return _find_again(module, opened, login, admit)
-        except (PinError, UnsupportedKeyError):
-            raise  # a PIN that is refused now must not be sent again, and a key stays what it is
+            return _find_again(module, opened, login)
+        except PinError:
+            raise  # what is refused now must not be sent again
         except SignerError as error:
             log.debug("%s; the module is started anew", error.message)
         module.restart()
-        return _find_again(module, opened, login, admit)
+        return _find_again(module, opened, login)
+
+    def reopen() -> OpenKey:
+        found = find()
+        try:
+            admit(found.key)
+        except BaseException:
+            found.session.close()
+            raise
+        return found
 
     return reopen
 
 
-def _find_again(
-    module: Module,
-    opened: OpenKey,
-    login: Callable[[Token], TokenSession],
-    admit: Callable[[TokenPrivateKey], None],
-) -> OpenKey:
+def _find_again(module: Module, opened: OpenKey, login: Callable[[Token], TokenSession]) -> OpenKey:
     token = _same_token(module, opened.session.token)
     session = login(token)
     try:
         for key in session.private_keys():
             if _is_same(key, opened.key):
-                admit(key)
                 return OpenKey(key, session, opened.login)
     except BaseException:
         session.close()

@@ -268,6 +268,8 @@ def key_token(
 ) -> Token:
     """The one token, of those that the key's URI selects, to log in to.
 
+    Without a certificate none of several is: the PIN may be meant for another, in which the key is hidden.
+
     The same public key in several slots is one key (an HA pair, one card behind two modules): the slot listed first is
     taken.
 
@@ -284,23 +286,16 @@ def key_token(
     found = [c.token for c in tokens]
     if len(found) > 1 and home is not None:
         found = [t for t in found if (t.slot_id, t.serial) == (home.slot_id, home.serial)] or found
-    if len(found) > 1:
-        found = _showing(tokens, certificate, uri) or found
+    if len(found) > 1 and certificate is not None:
+        found = _showing(tokens, certificate) or found
     if len(found) > 1:
         raise _ambiguous(f"tokens match {uri.selector()}", [token.uri() for token in found], option)
     return found[0]
 
 
-def _showing(tokens: Sequence[TokenContents], certificate: Certificate | None, uri: PKCS11URI) -> list[Token]:
-    if certificate is not None:
-        wanted = spki(certificate.public_key())
-        return [c.token for c in tokens if any(spki(p.public_key) == wanted for p in c.public_keys)][:1]
-    # Without a certificate it is the name that tells: of two keys of one name none is chosen.
-    return [
-        c.token
-        for c in tokens
-        if any(entry.selected_by(uri.object_label, uri.object_id) for entry in (*c.public_keys, *c.certificates))
-    ]
+def _showing(tokens: Sequence[TokenContents], certificate: Certificate) -> list[Token]:
+    wanted = spki(certificate.public_key())
+    return [c.token for c in tokens if any(spki(p.public_key) == wanted for p in c.public_keys)][:1]
 
 
 def _key_type(public_key: PublicKeyTypes) -> str:

@@ -153,7 +153,7 @@ def test_inspect_needs_one_token(token, shim):
     uri = f"pkcs11:object=p-256?pin-source=file:{token.pin_file}"
     words = ("key", "inspect", uri, "--pkcs11-lib", str(shim.module), "--timeout", GENEROUS)
     outcome = rolekey(*words, environment=token.environment | shim.environment)
-    outcome.failed(3, "2 tokens match pkcs11:object=p-256", "name one in KEY: ", TOKEN_LABEL, "another%20token")
+    outcome.failed(3, "2 tokens match pkcs11:object=p-256", "name one with KEY: ", TOKEN_LABEL, "another%20token")
     assert shim.calls["C_Login"] == 0
 
 

@@ -1,6 +1,6 @@
 """Temporary credentials, as IAM Roles Anywhere hands them out."""
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from rolekey.value import Value
@@ -18,7 +18,9 @@ def format_timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Credentials(Value):
+# No Value: without a dictionary of its attributes, serialisers that know nothing of it have no way to the secrets.
+@dataclass(frozen=True, slots=True)
+class Credentials:
     """One set of temporary credentials; its repr shows the access key id and the expiration only.
 
     Args:

@@ -1038,19 +1038,21 @@ def test_boto3_keeps_its_secrets(case, world, monkeypatch):
 
     What it leaves is the answer in the cache, and what belongs to the record of refused PINs.
     """
-    recorder, failure, session = Recorder(), None, None
+    recorder = Recorder()
     with scene_of(case, world) as scene, recorder.listening():
         for name, value in scene.environment.items():
             monkeypatch.setenv(name, value)
-        options = scene.as_options
-        if case.token and options.timeout:
-            options = replace(options, timeout=30.0)  # the key's process has to start within it
-        try:
-            session = boto3_session(options)
-            assert_shows_nothing(session.get_credentials())
-            frozen = session.get_credentials().get_frozen_credentials()
-        except RolekeyError as error:
-            failure = error
+
+        def run(seconds: str) -> tuple[Any, Any, RolekeyError | None]:
+            session = None
+            try:
+                session = boto3_session(scene.as_options(seconds))
+                assert_shows_nothing(session.get_credentials())
+                return session, session.get_credentials().get_frozen_credentials(), None
+            except RolekeyError as error:
+                return session, None, error
+
+        session, frozen, failure = at_its_deadline(run, scene.was_asked) if case.hangs else run(GENEROUS)
         scene.arrived()
     if failure is None:
         assert (case.code, frozen.token) == (0, SESSION_TOKEN)

@@ -24,28 +24,6 @@ from support.watching import has_open, wait_until
 pytestmark = pytest.mark.rig("emulator")
 
 
-@pytest.fixture(scope="module")
-def root():
-    """The CA of every certificate here."""
-    return make_root()
-
-
-@pytest.fixture(scope="module")
-def running(root, tmp_path_factory):
-    """The emulator."""
-    certificate, _ = root.write(tmp_path_factory.mktemp("ca"), "root")
-    with running_emulator(certificate) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running):
-    """The emulator, asked for nothing yet."""
-    running.requests.clear()
-    running.granted.clear()
-    return running
-
-
 @pytest.fixture
 def cache(runtime_directory):
     """Where the cache is."""

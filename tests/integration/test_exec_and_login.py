@@ -10,8 +10,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rolekey import cached_answer
-from support.emulator import running_emulator
-from support.pki import make_root
 from support.process import finish, rolekey, start_program
 
 pytestmark = pytest.mark.rig("emulator")
@@ -29,28 +27,6 @@ print(json.dumps({
 sys.stderr.write("on stderr")
 sys.exit(7)
 """
-
-
-@pytest.fixture(scope="module")
-def root():
-    """The CA of every certificate here."""
-    return make_root()
-
-
-@pytest.fixture(scope="module")
-def running(root, tmp_path_factory):
-    """The emulator."""
-    certificate, _ = root.write(tmp_path_factory.mktemp("ca"), "root")
-    with running_emulator(certificate) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running):
-    """The emulator, asked for nothing yet."""
-    running.requests.clear()
-    running.granted.clear()
-    return running
 
 
 @pytest.fixture

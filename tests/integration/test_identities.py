@@ -18,35 +18,12 @@ from rolekey.errors import ConfigurationError
 from rolekey.vend.boto3 import boto3_session
 from support.canaries import ON_TERMINAL
 from support.emulator import running_emulator
-from support.pki import make_root
 from support.process import rolekey
 from support.serve_process import ask, running_serve
 
 pytestmark = pytest.mark.rig("emulator")
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 HELPER = "/opt/aws/aws_signing_helper credential-process"
-
-
-@pytest.fixture(scope="module")
-def root():
-    """The CA of every certificate here."""
-    return make_root()
-
-
-@pytest.fixture(scope="module")
-def running(root, tmp_path_factory):
-    """The emulator."""
-    certificate, _ = root.write(tmp_path_factory.mktemp("ca"), "root")
-    with running_emulator(certificate) as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def emulator(running):
-    """The emulator, asked for nothing yet."""
-    running.requests.clear()
-    running.granted.clear()
-    return running
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from rolekey.cli.pinentry import Pinentry, escaped, pinentry_program
+from rolekey.cli.pinentry import Pinentry, escaped
+from rolekey.cli.terminal import pinentry_program
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError, PinRequiredError, RolekeyError
 from rolekey.secret import Secret

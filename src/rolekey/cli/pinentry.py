@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import signal
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -27,22 +26,6 @@ _MAX_QUESTION = 230
 # GPG_ERR_CANCELED and GPG_ERR_FULLY_CANCELED, below the error's source.
 _CANCELLED = (99, 198)
 _LINES = 100
-
-
-def pinentry_program(environment: Mapping[str, str]) -> str | None:
-    """The pinentry of this desktop: the one that PINENTRY names, else the one that is called so.
-
-    Args:
-        environment: the process's.
-
-    Returns:
-        Its path; None where there is no display or no such program.
-    """
-    if not (environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")):
-        return None
-    import shutil  # noqa: PLC0415 - slow to import; mostly there is no display
-
-    return shutil.which(environment.get("PINENTRY") or "pinentry", path=environment.get("PATH"))
 
 
 class Pinentry:

@@ -5,11 +5,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from rolekey.cli.pinentry import Pinentry, pinentry_program
 from rolekey.deadline import Deadline
 from rolekey.errors import PinRequiredError, printable
 from rolekey.secret import Secret
@@ -33,6 +32,8 @@ class Terminal:
             program = pinentry_program(os.environ)
             if program is None:
                 return None
+            from rolekey.cli.pinentry import Pinentry  # noqa: PLC0415 - slow to import; mostly nobody is asked
+
             self._deadline.expect_person()
             with signals_raise():
                 return Pinentry(program, self._deadline).ask(question)
@@ -70,6 +71,22 @@ class Terminal:
 def can_ask() -> bool:
     """Whether there is somebody who can be asked: a terminal, or a display with a pinentry."""
     return _has_terminal() or pinentry_program(os.environ) is not None
+
+
+def pinentry_program(environment: Mapping[str, str]) -> str | None:
+    """The pinentry of this desktop: the one that PINENTRY names, else the one that is called so.
+
+    Args:
+        environment: the process's.
+
+    Returns:
+        Its path; None where there is no display or no such program.
+    """
+    if not (environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")):
+        return None
+    import shutil  # noqa: PLC0415 - slow to import; mostly there is no display
+
+    return shutil.which(environment.get("PINENTRY") or "pinentry", path=environment.get("PATH"))
 
 
 def _has_terminal() -> bool:

@@ -7,11 +7,10 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import pkcs11
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes as PublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
-from pkcs11.util.ec import encode_ec_public_key
 
 from rolekey.certificates import Certificate, load_certificate
 from rolekey.errors import UnsupportedKeyError
@@ -23,11 +22,11 @@ from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
-# CKA_EC_PARAMS as DER of the named curve, and the bytes of its order.
-_FIELD_SIZES = {
-    bytes.fromhex("06082a8648ce3d030107"): 32,
-    bytes.fromhex("06052b81040022"): 48,
-    bytes.fromhex("06052b81040023"): 66,
+# CKA_EC_PARAMS as DER of the named curve.
+_CURVES: dict[bytes, ec.EllipticCurve] = {
+    bytes.fromhex("06082a8648ce3d030107"): ec.SECP256R1(),
+    bytes.fromhex("06052b81040022"): ec.SECP384R1(),
+    bytes.fromhex("06052b81040023"): ec.SECP521R1(),
 }
 
 
@@ -102,12 +101,13 @@ class TokenPrivateKey(TokenObject, kw_only=True):
     def read(cls, handle: Any) -> Self:
         """Read the object."""
         key_type = _attribute(handle, Attribute.KEY_TYPE)
+        curve = _CURVES.get(_attribute(handle, Attribute.EC_PARAMS) or b"")
         return cls(
             **_name(handle),
             key_type=key_type.name if isinstance(key_type, KeyType) else str(key_type),
             public_key=_public_key(handle),
             always_authenticate=bool(_attribute(handle, Attribute.ALWAYS_AUTHENTICATE)),
-            field_size=_FIELD_SIZES.get(_attribute(handle, Attribute.EC_PARAMS) or b""),
+            field_size=None if curve is None else _field_size(curve),
             handle=handle,
         )
 
@@ -219,4 +219,16 @@ def _rsa_public_key(handle: Any) -> PublicKey:
 
 
 def _ec_public_key(handle: Any) -> PublicKey:
+    curve, point = _CURVES.get(handle[Attribute.EC_PARAMS]), handle[Attribute.EC_POINT]
+    if curve is not None:
+        size = 1 + 2 * _field_size(curve)  # not compressed, in an OCTET STRING
+        header = bytes((4, size)) if size < 0x80 else bytes((4, 0x81, size))
+        if point[: len(header)] == header and len(point) == len(header) + size:
+            return ec.EllipticCurvePublicKey.from_encoded_point(curve, point[len(header) :])
+    from pkcs11.util.ec import encode_ec_public_key  # noqa: PLC0415 - slow to import; not for these
+
     return load_der_public_key(encode_ec_public_key(handle))
+
+
+def _field_size(curve: ec.EllipticCurve) -> int:
+    return (curve.key_size + 7) // 8

@@ -2,14 +2,17 @@
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
-from rolekey.cache import Answer, Cache
-from rolekey.cache_question import Question
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
 from rolekey.vend.process import credential_process_json, read_credential_process_json
 
-Place = tuple[Cache, Question] | None
+if TYPE_CHECKING:
+    from rolekey.cache import Cache
+    from rolekey.cache_question import Question
+
+Place: TypeAlias = "tuple[Cache, Question] | None"
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +34,20 @@ def shared_output(
     Raises:
         RolekeyError: as Cache.answer() says.
     """
+    if place is None:
+        return _document(fetch())
+    from rolekey.cache import Answer  # noqa: PLC0415 - slow to import; not where there is no cache
 
     def answer() -> Answer:
         credentials = fetch()
-        output = f"{credential_process_json(credentials)}\n".encode("ascii")
-        return Answer(output, int(credentials.expiration.timestamp()), credentials.access_key_id)
+        return Answer(_document(credentials), int(credentials.expiration.timestamp()), credentials.access_key_id)
 
-    if place is None:
-        return answer().output
     cache, question = place
     return cache.answer(question, answer, deadline, last_good=last_good)
+
+
+def _document(credentials: Credentials) -> bytes:
+    return f"{credential_process_json(credentials)}\n".encode("ascii")
 
 
 def shared_credentials(

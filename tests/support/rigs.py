@@ -62,6 +62,7 @@ FIXTURES = {
     "provisioned_token": "softhsm",
     "pkcs11_spy": "pkcs11-spy",
     "pkcs11_shim": "shim",
+    "mldsa_token": "shim",
     "pcscd": "virtual-card",
     "virtual_card": "virtual-card",
     "nss_token": "nss",

@@ -205,7 +205,7 @@ def _name(handle: Any) -> dict[str, Any]:
 
 
 def _public_key(handle: Any) -> PublicKey | None:
-    # An EC private key mostly has no point, and an ML-DSA one no public half at all: it is then found in another object.
+    # An EC private key mostly has no point, an ML-DSA one nothing of the kind: its public half is in another object then.
     with suppress(pkcs11.PKCS11Error, ValueError, KeyError, UnsupportedAlgorithm):
         if handle[Attribute.KEY_TYPE] == KeyType.RSA:
             return _rsa_public_key(handle)

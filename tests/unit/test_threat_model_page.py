@@ -17,7 +17,7 @@ ROWS = [
 _NAME = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
-def tests_of(path):
+def collected_in(path):
     """The names of the functions that pytest collects from a file, outside of classes."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
@@ -42,4 +42,4 @@ def test_each_claim_is_shown(row):
     assert _NAME.sub("", shown).strip(", ") == ""
     for path, name in names:
         assert re.fullmatch(r"test_\w+\.py", Path(path).name)
-        assert name in tests_of(path)
+        assert name in collected_in(path)

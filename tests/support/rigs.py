@@ -36,7 +36,7 @@ MINIMUM_TESTS = {
     "pkcs11-spy": 62,
     "emulator": 250,
     "openssl": 149,
-    "shim": 122,
+    "shim": 165,
     "virtual-card": 100,
     "opensc": 50,
     "ykcs11": 50,

@@ -205,8 +205,7 @@ def _name(handle: Any) -> dict[str, Any]:
 
 
 def _public_key(handle: Any) -> PublicKey | None:
-    # An EC private key mostly has no point, and an ML-DSA one has nothing of the kind: their public half is then found in
-    # another object.
+    # An EC private key mostly has no point, an ML-DSA one nothing like it: another object then has the public half.
     with suppress(pkcs11.PKCS11Error, ValueError, KeyError, UnsupportedAlgorithm):
         if handle[Attribute.KEY_TYPE] == KeyType.RSA:
             return _rsa_public_key(handle)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import mldsa
 
 from support.pkcs11_shim import SOURCE as SHIM
 from support.pkcs11_shim import compile_module
-from support.pki import KeyName, make_root
+from support.pki import Issued, KeyName, make_root
 from support.rig_token import RigToken, write_files
 from support.softhsm import TOKEN_LABEL, ProvisionedToken
 
@@ -33,7 +33,7 @@ def make_mldsa_token(token: ProvisionedToken, directory: Path) -> RigToken:
     keys = directory / "keys"
     keys.mkdir()
     issuer = make_root().issue_authority()
-    leaves = {label: issuer.issue(label, label) for label in KEYS}
+    leaves: dict[str, Issued] = {label: issuer.issue(label, label) for label in KEYS}
     write_files(directory, issuer, leaves, own.user_pin)
     for label, object_id in KEYS.items():
         key = leaves[label].key

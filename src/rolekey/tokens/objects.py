@@ -30,7 +30,8 @@ _FIELD_SIZES = {
     bytes.fromhex("06052b81040023"): 66,
 }
 # CKA_PARAMETER_SET of an ML-DSA key (PKCS#11 v3.2).
-_MLDSA = {1: mldsa.MLDSA44PublicKey, 2: mldsa.MLDSA65PublicKey, 3: mldsa.MLDSA87PublicKey}
+_MLDSAKey = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey
+_MLDSA: dict[int, type[_MLDSAKey]] = {1: mldsa.MLDSA44PublicKey, 2: mldsa.MLDSA65PublicKey, 3: mldsa.MLDSA87PublicKey}
 
 
 class TokenObject(Value, kw_only=True):

@@ -24,7 +24,6 @@ from rolekey.tokens.matching import (
     TokenContents,
     await_tokens,
     certificate_of_key,
-    check_key_type,
     check_public_twin,
     key_token,
     match_certificate,
@@ -124,7 +123,6 @@ class TokenIdentity:
                 return self._open_with_hidden_certificate(shown, certificate, judge)
             leaf, others = match.entry.certificate, _certificates(match.contents)
         chain = judge(leaf, others)
-        check_key_type(leaf)
         token = key_token(shown, leaf, match.contents.token if match else None, key_uri)
         contents = _of(shown, token)
         if not settings.derived_private_key:
@@ -171,7 +169,6 @@ class TokenIdentity:
                 match = self._match_by_key(contents, keys, uri)
             leaf = match.entry.certificate
             chain = judge(leaf, _certificates(contents))
-            check_key_type(leaf)
             return self._identity(login, self._key_of(leaf, match, contents, keys), leaf, chain)
 
     def _contents(self, session: TokenSession) -> TokenContents:

@@ -22,9 +22,10 @@ KEYS = {
     "p11-kit": ("rsa-2048", "p-256", "p-384", "p-521", "always-auth"),
     "opencryptoki": ("rsa-2048",),
     "tpm2-pkcs11": ("rsa-2048", "p-256", "p-384"),
+    "shim": ("mldsa44", "mldsa65", "mldsa87"),
 }
 # What a rig needs besides itself.
-NEEDS = {"opensc": ("virtual-card",), "ykcs11": ("virtual-card",), "p11-kit": ("softhsm",)}
+NEEDS = {"opensc": ("virtual-card",), "ykcs11": ("virtual-card",), "p11-kit": ("softhsm",), "shim": ("softhsm",)}
 CASES = [
     pytest.param(rig, label, marks=pytest.mark.rig(rig, *NEEDS.get(rig, ())), id=f"{rig}-{label}")
     for rig, labels in KEYS.items()
@@ -45,6 +46,8 @@ def token(request, rig, tmp_path_factory) -> Iterator[RigToken]:
             found = stack.enter_context(server).token(find_p11_kit())
         elif rig == "nss":
             found = request.getfixturevalue("nss_token")
+        elif rig == "shim":
+            found = request.getfixturevalue("mldsa_token")
         elif rig == "tpm2-pkcs11":
             found, _ = stack.enter_context(tpm2_pkcs11_token(directory))
         else:

@@ -48,6 +48,25 @@ def can_compile() -> bool:
     )
 
 
+def compile_module(source: Path, directory: Path) -> Path:
+    """Build a PKCS#11 module.
+
+    Args:
+        source: one C file.
+        directory: where to; it must exist.
+
+    Returns:
+        The shared object.
+    """
+    compiler = find_compiler()
+    assert compiler is not None, "the rig's probe has seen one"
+    module = directory / f"{source.stem}.so"
+    command = [compiler, "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
+    command += ["-o", str(module), str(source), "-ldl", "-lpthread"]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return module
+
+
 @dataclass(frozen=True)
 class ShimmedModule:
     """The shim over one module: what a test hands to the process under test.
@@ -211,13 +230,7 @@ class PKCS11Shim:
         Args:
             directory: where to; it must exist.
         """
-        compiler = find_compiler()
-        assert compiler is not None, "the rig's probe has seen one"
-        module = directory / "pkcs11_shim.so"
-        command = [compiler, "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared"]
-        command += ["-o", str(module), str(SOURCE), "-ldl", "-lpthread"]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        return cls(module)
+        return cls(compile_module(SOURCE, directory))
 
     def over(self, module: Path, directory: Path) -> ShimmedModule:
         """Put it over another module, without any rule.

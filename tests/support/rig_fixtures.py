@@ -7,6 +7,7 @@ import pytest
 
 from support import opencryptoki_rig
 from support.card_rig import CardRig, card_in_reader
+from support.mldsa_rig import make_mldsa_token
 from support.nss_rig import make_nss_token
 from support.p11_kit_rig import P11KitServer, running_p11_kit_server
 from support.pcscd import Pcscd, running_pcscd
@@ -48,6 +49,12 @@ def virtual_card(pcscd: Pcscd, tmp_path: Path) -> Iterator[CardRig]:
 def nss_token(tmp_path_factory: pytest.TempPathFactory) -> RigToken:
     """A database of NSS, made once; to be looked at and signed with."""
     return make_nss_token(tmp_path_factory.mktemp("nss"))
+
+
+@pytest.fixture(scope="session")
+def mldsa_token(provisioned_token: ProvisionedToken, tmp_path_factory: pytest.TempPathFactory) -> RigToken:
+    """A token with ML-DSA keys, made once; to be looked at and signed with."""
+    return make_mldsa_token(provisioned_token, tmp_path_factory.mktemp("mldsa"))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from rolekey.certificates import Certificate, check_end_entity, is_attestation
 from rolekey.errors import RolekeyError
+from rolekey.signers.pkcs11 import MECHANISMS
 from rolekey.sigv4_x509 import algorithm_name
 from rolekey.tokens.objects import TokenPrivateKey
 
@@ -39,9 +40,9 @@ def use_of_key(key: TokenPrivateKey) -> str:
         key.check_usage()
     except RolekeyError as error:
         return f"no: {error.message}"
-    if key.key_type in ("RSA", "EC"):
+    if key.key_type in MECHANISMS:
         return ""
-    return f"no: it is of type {key.key_type}, and rolekey signs in tokens with RSA and EC keys"
+    return f"no: it is of type {key.key_type}, and rolekey signs in tokens with RSA, EC and ML-DSA keys"
 
 
 def _unfit(certificate: Certificate) -> str:

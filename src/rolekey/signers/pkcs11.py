@@ -1,4 +1,4 @@
-"""A private key in a PKCS#11 token (OASIS v2.40). It signs there and never leaves."""
+"""A private key in a PKCS#11 token (OASIS v2.40; ML-DSA: v3.2). It signs there and never leaves."""
 
 import hashlib
 import logging
@@ -83,6 +83,8 @@ MECHANISMS = {
         Mechanism("ECDSA", _curve_digest, _der),
         Mechanism("ECDSA_{hash}", _message, _der),
     ),
+    # Without a parameter the context is empty, and the token may add random numbers of its own (v3.2, 6.67.7).
+    "ML_DSA": (Mechanism("ML_DSA", _message, _as_is),),
 }
 
 
@@ -163,14 +165,15 @@ def _choose(opened: OpenKey, hash_name: HashName) -> tuple[Mechanism, str]:
     if not usable:
         raise UnsupportedKeyError(
             f"the key {key} is of type {key.key_type}, with which rolekey cannot sign in a token",
-            hint="use an RSA or EC key (P-256, P-384, P-521)",
+            hint="use an RSA, EC (P-256, P-384, P-521) or ML-DSA key",
         )
     listed = token.mechanisms()
     for mechanism, name in usable:
         if not listed or name in listed:
             return mechanism, name
-    names = " nor ".join(f"CKM_{name}" for _, name in usable)
+    names = [f"CKM_{name}" for _, name in usable]
+    lacking = f"lists neither {' nor '.join(names)}" if len(names) > 1 else f"does not list {names[0]}"
     raise UnsupportedKeyError(
-        f"token {token} lists neither {names}",
+        f"token {token} {lacking}",
         hint="the token cannot sign with such a key as IAM Roles Anywhere needs it; use another key type",
     )

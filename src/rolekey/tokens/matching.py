@@ -15,7 +15,6 @@ from rolekey.errors import (
     CertificateError,
     KeyNotFoundError,
     TokenNotFoundError,
-    UnsupportedKeyError,
 )
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tokens.holders import card_holder
@@ -229,19 +228,6 @@ def _belonging(
     return same_id or same_label or unknown
 
 
-def check_key_type(certificate: Certificate) -> None:
-    """Refuse, before a PIN is asked for, a certificate with whose kind of key no token signs here.
-
-    Raises:
-        UnsupportedKeyError: its key is neither RSA nor EC.
-    """
-    if not isinstance(certificate.public_key(), rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
-        raise UnsupportedKeyError(
-            f"the certificate {describe(certificate)} has an ML-DSA key, with which rolekey cannot sign in a token",
-            hint="use a certificate with an RSA or EC key; ML-DSA keys can be used from files",
-        )
-
-
 def check_public_twin(contents: TokenContents, uri: PKCS11URI, certificate: Certificate) -> None:
     """Refuse, before a PIN is asked for, a key URI whose public key is visibly not the certificate's.
 
@@ -299,7 +285,9 @@ def _showing(tokens: Sequence[TokenContents], certificate: Certificate) -> list[
 
 
 def _key_type(public_key: PublicKeyTypes) -> str:
-    return "RSA" if isinstance(public_key, rsa.RSAPublicKey) else "EC"
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return "RSA"
+    return "EC" if isinstance(public_key, ec.EllipticCurvePublicKey) else "ML_DSA"
 
 
 def _ambiguous(what: str, uris: Sequence[str], option: str) -> AmbiguousMatchError:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 import pkcs11
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes as PublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
@@ -28,6 +28,9 @@ _CURVES: dict[bytes, ec.EllipticCurve] = {
     bytes.fromhex("06052b81040022"): ec.SECP384R1(),
     bytes.fromhex("06052b81040023"): ec.SECP521R1(),
 }
+# CKA_PARAMETER_SET of an ML-DSA key (PKCS#11 v3.2).
+_MLDSAKey = mldsa.MLDSA44PublicKey | mldsa.MLDSA65PublicKey | mldsa.MLDSA87PublicKey
+_MLDSA: dict[int, type[_MLDSAKey]] = {1: mldsa.MLDSA44PublicKey, 2: mldsa.MLDSA65PublicKey, 3: mldsa.MLDSA87PublicKey}
 
 
 class TokenObject(Value, kw_only=True):
@@ -65,7 +68,7 @@ class TokenCertificate(TokenObject, kw_only=True):
 
 
 class TokenPublicKey(TokenObject, kw_only=True):
-    """An RSA or EC public key in a token."""
+    """An RSA, EC or ML-DSA public key in a token."""
 
     object_class: ClassVar[ObjectClass] = ObjectClass.PUBLIC_KEY
     public_key: PublicKey
@@ -83,7 +86,7 @@ class TokenPrivateKey(TokenObject, kw_only=True):
     """A private key in a token, as an open and logged-in session sees it.
 
     Args:
-        key_type: ``RSA``, ``EC``, or the module's other word.
+        key_type: ``RSA``, ``EC``, ``ML_DSA``, or the module's other word.
         public_key: the public half where the private object itself gives it, else None.
         always_authenticate: CKA_ALWAYS_AUTHENTICATE; a missing attribute means False.
         field_size: bytes of the curve's order, None for other keys and where the token does not tell.
@@ -203,12 +206,15 @@ def _name(handle: Any) -> dict[str, Any]:
 
 
 def _public_key(handle: Any) -> PublicKey | None:
-    # An EC private key mostly has no point: its public half is then found in another object.
+    # An EC private key mostly has no point, an ML-DSA one nothing like it: another object then has the public half.
     with suppress(pkcs11.PKCS11Error, ValueError, KeyError, UnsupportedAlgorithm):
         if handle[Attribute.KEY_TYPE] == KeyType.RSA:
             return _rsa_public_key(handle)
         if handle[Attribute.KEY_TYPE] == KeyType.EC:
             return _ec_public_key(handle)
+        # CKA_VALUE of a private object is the private key: it is never asked for.
+        if handle[Attribute.KEY_TYPE] == KeyType.ML_DSA and handle[Attribute.CLASS] == ObjectClass.PUBLIC_KEY:
+            return _mldsa_public_key(handle)
     return None
 
 
@@ -232,3 +238,7 @@ def _ec_public_key(handle: Any) -> PublicKey:
 
 def _field_size(curve: ec.EllipticCurve) -> int:
     return (curve.key_size + 7) // 8
+
+
+def _mldsa_public_key(handle: Any) -> PublicKey:
+    return _MLDSA[int(handle[Attribute.PARAMETER_SET])].from_public_bytes(handle[Attribute.VALUE])

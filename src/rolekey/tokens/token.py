@@ -220,7 +220,7 @@ class TokenSession:
             return find_objects(self._session, TokenCertificate)
 
     def public_keys(self) -> list[TokenPublicKey]:
-        """The RSA and EC public keys that are visible now."""
+        """The public keys that are visible now and can be read."""
         with translated(f"token {self.token}: search public keys"):
             return find_objects(self._session, TokenPublicKey)
 

@@ -109,6 +109,20 @@ def test_the_key_of_another_certificate_is_refused(caller):
     assert "hash of the canonical request: " in caller.log[-1]["detail"]
 
 
+@pytest.mark.parametrize("part", ["body", "query", "header"])
+def test_a_changed_request_is_refused(caller, part):
+    """What was signed cannot be changed on the way: another body, query or header does not verify."""
+    wire = caller.wire(headers={"x-extra": "1"})
+    changed = {
+        "body": replace(wire, body=wire.body + b" "),
+        "query": replace(wire, query=wire.query.replace(b"example", b"another")),
+        "header": wire.with_header("x-extra", "2"),
+    }[part]
+    assert changed != wire
+    assert send(caller.app(), wire).status == 201
+    assert send(caller.app(), changed).refusal == INVALID
+
+
 @pytest.mark.parametrize("name", ["host", "x-amz-date", "x-amz-x509", "content-type", "x-amz-x509-chain"])
 def test_a_header_that_matters_must_be_signed(caller, name):
     """Host, date and certificate always, content type and chain when they are sent."""

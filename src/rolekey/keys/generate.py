@@ -118,9 +118,11 @@ def generate_key(
     """
     if isinstance(settings.private_key, PKCS11URI):
         return generate_in_token(settings, interaction, deadline, kind_name, force=force)
-    raise ConfigurationError(
-        "KEY is no pkcs11: URI", hint="name a token and the new key: pkcs11:token=NAME;object=LABEL"
-    )
+    from rolekey.signers.tpm_key import tpm_library  # noqa: PLC0415 - not for a key elsewhere
+
+    with tpm_library():
+        from rolekey.keys.tpm_generate import generate_in_tpm  # noqa: PLC0415 - as above
+    return generate_in_tpm(settings, interaction, deadline, kind_name, force=force)
 
 
 def check_made(made: Made) -> None:

@@ -1,1 +1,1 @@
-"""Why credentials do not come: the checks behind `rolekey doctor`. Nothing is changed, and no PIN is sent but to sign."""
+"""The checks behind `rolekey doctor`: why credentials do not come. No PIN is sent but to sign, nothing is changed."""

@@ -185,7 +185,7 @@ def check_answer(context: Context) -> Iterator[Verdict]:
 
 
 def check_clock(context: Context) -> Iterator[Verdict]:
-    """This machine's clock against the service's."""
+    """The clock of this machine against the service's."""
     answer = known(context.facts.answer, "the service's time")
     ours = known(context.facts.answered_at, "the service's time")
     try:

@@ -11,7 +11,9 @@ from pathlib import Path
 from rolekey.config import resolve_arns, resolve_endpoint, resolve_settings
 from rolekey.doctor.context import Context
 from rolekey.doctor.finding import Verdict, failed, known, of_error, ok, warning
-from rolekey.key_settings import certificate_of, resolve_key_settings
+from rolekey.key_settings import KeySettings, certificate_of, resolve_key_settings
+from rolekey.pins import PinReader
+from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.vend.aws_profile import PROCESS_KEY, process_of, winners_over_process
 from rolekey.vend.credentials_file import Place
 
@@ -38,7 +40,18 @@ def check_arns(context: Context) -> Iterator[Verdict]:
 def check_key_settings(context: Context) -> Iterator[Verdict]:
     """Which certificate and which key are named."""
     key = context.facts.key = resolve_key_settings(context.options, context.environment)
+    # Before a module is loaded: a PIN in a variable is taken out of it now.
+    context.facts.pins = PinReader(key.pin_source, *uris_of(key), group_readable=key.pin_file_group_readable)
     yield ok(f"key {key.private_key}, certificate {certificate_of(key)}")
+
+
+def uris_of(key: KeySettings) -> list[PKCS11URI]:
+    """The URIs of key and certificate, as far as they are in a token; the key's first.
+
+    Args:
+        key: where both are.
+    """
+    return [named for named in (key.private_key, key.certificate) if isinstance(named, PKCS11URI)]
 
 
 def check_settings(context: Context) -> Iterator[Verdict]:

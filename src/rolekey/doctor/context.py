@@ -16,6 +16,7 @@ from rolekey.interaction import AskUntil
 from rolekey.key_settings import MAX_TIMEOUT, KeySettings
 from rolekey.options import Options
 from rolekey.pin_record import TokenName
+from rolekey.pins import PinReader
 from rolekey.tokens.matching import TokenContents
 from rolekey.tokens.modules import Module
 from rolekey.tokens.objects import TokenPrivateKey
@@ -32,6 +33,7 @@ class Facts:
 
     arns: ARNs | None = None
     key: KeySettings | None = None
+    pins: PinReader | None = None
     settings: Settings | None = None
     certificate: Certificate | None = None
     beside: list[Certificate] = field(default_factory=list)
@@ -69,7 +71,7 @@ class Context:
 
     options: Options
     trouble: tuple[RolekeyError, ...]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     clock: Callable[[], datetime]
     ask_until: AskUntil
     attended: bool

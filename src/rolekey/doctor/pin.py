@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
+from rolekey.doctor.configuration import uris_of
 from rolekey.doctor.context import Context
 from rolekey.doctor.finding import Verdict, failed, ok, warning
-from rolekey.key_settings import KeySettings
 from rolekey.pin_record import all_entries
 from rolekey.pin_source import FORMS, PinSource
-from rolekey.pins import Pin, PinReader, record_directories, usable_pin
+from rolekey.pins import Pin, record_directories
 from rolekey.pkcs11_uri import PKCS11URI
-from rolekey.secret import Secret
 from rolekey.tokens.token_info import pin_limits
 
 
@@ -18,8 +17,7 @@ def check_pin_source(context: Context) -> Iterator[Verdict]:
     key, holder = context.facts.key, context.facts.holder
     if key is None or holder is None:
         return
-    uris = [uri for uri in (key.private_key, key.certificate) if isinstance(uri, PKCS11URI)]
-    source = key.pin_source or _of_uri(uris)
+    source = key.pin_source or _of_uri(uris_of(key))
     if key.tpm.key_password is not None:
         yield ok("the password is given with --tpm-key-password, which other processes can see")
         return
@@ -29,7 +27,7 @@ def check_pin_source(context: Context) -> Iterator[Verdict]:
     if source.kind == "none":
         yield failed("a PIN is needed, and --pin-source is none", f"give one of {FORMS} to --pin-source")
         return
-    pin = _read(context, key, uris, source)
+    pin = _read(context, source)
     if pin is not None and (refusal := _refused(context, pin.source)):
         yield refusal
         return
@@ -66,14 +64,11 @@ def _asked(context: Context) -> Verdict:
     )
 
 
-def _read(context: Context, key: KeySettings, uris: list[PKCS11URI], source: PinSource) -> Pin | None:
+def _read(context: Context, source: PinSource) -> Pin | None:
     """The PIN; None of a source that can be read once only: it is left to whoever signs."""
-    if source.kind == "fd":
+    reader = context.facts.pins
+    if source.kind == "fd" or reader is None:
         return None
-    if source.kind == "env" and (value := context.environment.get(source.name)) is not None:
-        return Pin(usable_pin(Secret(value), str(source)), source)
-    # Else it raises what is wrong: a variable that is not set is none that could be taken away from the signature.
-    reader = PinReader(key.pin_source, *uris, group_readable=key.pin_file_group_readable)
     return context.deadline().run("the PIN's source", reader.read)
 
 

@@ -44,7 +44,7 @@ def check_signing(context: Context, *, has_failed: bool) -> Iterator[Verdict]:
     deadline.attended = context.attended
     interaction = person_for(settings, context.ask_until)(deadline)
     try:
-        credentials = fetch(settings, interaction, deadline).credentials
+        credentials = fetch(settings, interaction, deadline, pins=context.facts.pins).credentials
     except CreateSessionError as error:
         yield _refused(context, error)
         return

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rolekey.certificates import spki
+from rolekey.doctor.configuration import uris_of
 from rolekey.doctor.context import Context
 from rolekey.doctor.elf import architecture_of
 from rolekey.doctor.finding import Verdict, failed, known, ok, skipped, warning
@@ -33,9 +34,7 @@ _SOCKET, _SOCKET_VARIABLE = "/run/pcscd/pcscd.comm", "PCSCLITE_CSOCK_NAME"
 
 def uri_of(key: KeySettings | None) -> PKCS11URI | None:
     """The URI that selects the token: the key's, else the certificate's; None where neither is in one."""
-    if key is None:
-        return None
-    return next((named for named in (key.private_key, key.certificate) if isinstance(named, PKCS11URI)), None)
+    return next(iter(uris_of(key)), None) if key else None
 
 
 def check_module(context: Context) -> Iterator[Verdict]:
@@ -65,7 +64,7 @@ def _of_another_machine(path: str) -> Verdict | None:
         return None
     return failed(
         f"the PKCS#11 module {path} is built for {theirs}, and this Python for {ours}",
-        f"install the module's {ours} build, or run rolekey with a {theirs} Python",
+        f"install the module's build for {ours}, or run rolekey with a Python for {theirs}",
     )
 
 
@@ -84,7 +83,10 @@ def check_pcscd(context: Context) -> Iterator[Verdict]:
         connection.settimeout(2.0)
         connection.connect(place)
     except PermissionError as error:
-        yield failed(f"pcscd's socket {place} may not be used: {error.strerror}", "allow this user to use smart cards")
+        yield failed(
+            f"pcscd's socket {place} may not be used: {error.strerror}",
+            "run rolekey as a user who may use smart cards, or let this one (pcscd's group, polkit)",
+        )
     except OSError as error:
         yield failed(
             f"pcscd, which the module needs for smart cards, does not run: {place}: {error.strerror or 'no answer'}",
@@ -159,9 +161,10 @@ def _of_visible(
 
 def _of_hidden(contents: TokenContents, uri: PKCS11URI, wanted: bytes, *, derived: bool) -> Verdict:
     halves = [p for p in contents.public_keys if spki(p.public_key) == wanted]
-    named = derived or (uri.object_label is None and uri.object_id is None)
-    if any(named or half.selected_by(uri.object_label, uri.object_id) for half in halves):
-        return ok("its public half is there and is the certificate's; the token shows the key itself after the login")
+    # Not every token gives both halves of a pair a label.
+    fitting = [h for h in halves if derived or h.selected_by(h.label and uri.object_label, uri.object_id)]
+    if fitting:
+        return ok("its public half is there, and is the certificate's; the key itself is shown after the login")
     if halves:
         uris = "  ".join(contents.token.uri(half) for half in halves)
         return warning(

@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ FLAGS = (
     Flag("--json", "boolean", "Print an array of objects with check, status, message and remedy."),
 )
 _FAILED = 1
+# With one of them a command line is no addition to a profile's.
+_SAY_IT_ALL = ("certificate", "private_key", "trust_anchor_arn", "profile_arn", "role_arn")
 
 
 @helper_command("doctor", (*HELPER_FLAGS, *OWN_FLAGS, *FLAGS))
@@ -64,18 +67,20 @@ def doctor(names: Sequence[str], **values: Any) -> None:
 
 def _options(names: Sequence[str], values: dict[str, Any]) -> tuple[Options, tuple[RolekeyError, ...]]:
     """What is configured; where that cannot be had, what is on the command line, and why."""
+    origins: tuple[tuple[str, str], ...] = ()
     try:
-        if values["profile"] and not names and options_from(values) == Options():
-            names, given = _of_profile(values["profile"])
-            values = values | given
+        if values["profile"] and not names and not any(values[name] for name in _SAY_IT_ALL):
+            names, values, origins = _of_profile(values["profile"], values)
         (options,) = configured_from(values, names)
     except (ConfigurationError, CredentialsFileError, PinError) as error:
         return options_from(values), (error,)
-    return options, ()
+    return replace(options, origins=(*origins, *options.origins)), ()
 
 
-def _of_profile(aws_profile: str) -> tuple[Sequence[str], dict[str, Any]]:
-    """The names and flags of the credential_process of a profile."""
+def _of_profile(
+    aws_profile: str, written: dict[str, Any]
+) -> tuple[Sequence[str], dict[str, Any], tuple[tuple[str, str], ...]]:
+    """The names and flags of the credential_process of a profile, below those that are written; where they are from."""
     from rolekey.vend.aws_profile import process_of  # noqa: PLC0415 - not for a command line that says it all
 
     line = process_of(place_of(aws_profile, os.environ))
@@ -88,7 +93,10 @@ def _of_profile(aws_profile: str) -> tuple[Sequence[str], dict[str, Any]]:
         raise ConfigurationError(f"{where} has an open quote", hint="close it") from None
     except click.UsageError as error:
         raise ConfigurationError(f"{where}: {error.format_message()}", hint="correct it") from None
-    return names, {name: value for name, value in values.items() if value is not None and name != "debug"}
+    above = {name for name, value in written.items() if value not in (None, "")}
+    found = {name: value for name, value in values.items() if value not in (None, "") and name not in above}
+    origins = tuple((name, f"--{name.replace('_', '-')} in {where}") for name in found if hasattr(Options, name))
+    return names, written | found, origins
 
 
 def _has_profile(name: str) -> bool:

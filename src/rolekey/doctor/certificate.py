@@ -14,7 +14,7 @@ from rolekey.identity import found_certificate
 from rolekey.interaction import NoInteraction
 from rolekey.key_settings import certificate_of
 from rolekey.keys.inspect import kind_of
-from rolekey.keys.usability import faults
+from rolekey.keys.usability import faults, is_weakly_signed
 from rolekey.passphrases import Passphrases
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.sigv4_x509 import algorithm_name
@@ -30,9 +30,20 @@ def check_certificate(context: Context) -> Iterator[Verdict]:
     if isinstance(reference, PKCS11URI):
         known(context.facts.shown, "the token")
     passphrases = Passphrases(key, NoInteraction())
-    leaf, beside = found_certificate(key, reference, passphrases, context.deadline())
+    try:
+        leaf, beside = found_certificate(key, reference, passphrases, context.deadline())
+    except CertificateError as error:
+        if not _may_be_hidden(context, reference):
+            raise
+        yield warning(f"{error.message}; what is private is shown after the login only", error.hint)
+        return
     context.facts.certificate, context.facts.beside = leaf, beside
     yield ok(f"{describe(leaf)}, serial number {leaf.serial_number}, issued by {leaf.issuer.rfc4514_string()}")
+
+
+def _may_be_hidden(context: Context, reference: object) -> bool:
+    shown = context.facts.shown or ()
+    return isinstance(reference, PKCS11URI) and any(contents.token.login_required for contents, _ in shown)
 
 
 def check_profile(context: Context) -> Iterator[Verdict]:
@@ -81,8 +92,8 @@ def check_chain(context: Context) -> Iterator[Verdict]:
     given = read_certificates(Path(named), "intermediates") if named else ()
     chain = context.facts.chain = issuer_chain(leaf, (*given, *context.facts.beside))
     now, sound = context.clock(), True
-    for certificate in chain:
-        if fault := _authority_fault(certificate, now):
+    for below, certificate in enumerate(chain):
+        if fault := _authority_fault(certificate, now, below):
             sound = False
             yield failed(f"the intermediate {describe(certificate)} {fault}", "replace it in the chain")
     unused = len([c for c in given if c not in chain and c != leaf and not is_issuer(c, c)])
@@ -106,7 +117,7 @@ def check_trust_anchor(context: Context) -> Iterator[Verdict]:
     now = context.clock()
     path = (leaf, *chain)
     for anchor in anchors:
-        if fault := _authority_fault(anchor, now):
+        if fault := _authority_fault(anchor, now, 0):
             yield failed(f"the trust anchor {describe(anchor)} {fault}", "register a valid CA certificate")
             return
     if any(is_issuer(anchor, certificate) for certificate in path for anchor in anchors):
@@ -128,7 +139,8 @@ def check_trust_anchor(context: Context) -> Iterator[Verdict]:
         )
 
 
-def _authority_fault(certificate: Certificate, now: datetime) -> str:
+def _authority_fault(certificate: Certificate, now: datetime, below: int) -> str:
+    """Why a CA's certificate, with so many intermediates below it, vouches for nobody; empty where it does."""
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except (x509.ExtensionNotFound, ValueError):
@@ -140,6 +152,11 @@ def _authority_fault(certificate: Certificate, now: datetime) -> str:
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     cases = (
         (constraints is None or not constraints.ca, "is no CA certificate (basicConstraints)"),
+        (
+            constraints is not None and constraints.path_length is not None and constraints.path_length < below,
+            "has more intermediates below it than it allows (pathLenConstraint)",
+        ),
+        (is_weakly_signed(certificate), "has a signature weaker than SHA-256"),
         (usage is not None and not usage.key_cert_sign, "may not sign certificates (keyUsage)"),
         (now > end, f"expired on {_text(end)}"),
         (now < start, f"is not valid before {_text(start)}"),

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from cryptography import x509
@@ -13,14 +14,15 @@ from rolekey._version import __version__
 from rolekey.config import ca_bundle_of, proxy_of
 from rolekey.deadline import Deadline
 from rolekey.doctor.context import Context
-from rolekey.doctor.finding import Verdict, failed, known, ok, skipped, warning
+from rolekey.doctor.finding import Verdict, failed, known, not_known, ok, skipped, warning
 from rolekey.endpoints import Endpoint
-from rolekey.errors import RolekeyError
+from rolekey.errors import ConfigurationError, RolekeyError
 from rolekey.transport import Post, Route, send
 from rolekey.transport.opening import connect
 
 _VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 _NOTABLE_SECONDS, _SIGNATURE_SECONDS = 10, 300
+_BUNDLE = "name a PEM file with the CAs to trust in AWS_CA_BUNDLE (or the variable that names this one), or unset it"
 # X509_V_ERR_*
 _UNTRUSTED, _EXPIRED, _NOT_YET_VALID, _WRONG_NAME = (2, 18, 19, 20, 21), (10,), (9,), (62, 64)
 
@@ -55,7 +57,9 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         usable = False
     if not usable:
-        raise RolekeyError("the proxy's URL cannot be used", hint="check HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT")
+        raise ConfigurationError(
+            "the proxy's URL cannot be used", hint="check HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT"
+        )
     return parts
 
 
@@ -110,6 +114,9 @@ def check_tls(context: Context) -> Iterator[Verdict]:
         return
     known(context.facts.connects, "the connection")
     route = _route(context, endpoint)
+    if route.ca_bundle is not None and not _is_bundle(route.ca_bundle):
+        yield failed(f"{route.ca_bundle} holds no CA certificates that can be read", _BUNDLE)
+        return
     cas = f"the CAs of {route.ca_bundle}" if route.ca_bundle else "certifi's CAs"
     deadline = context.deadline()
     try:
@@ -132,7 +139,21 @@ def check_tls(context: Context) -> Iterator[Verdict]:
 
 def _route(context: Context, endpoint: Endpoint) -> Route:
     verify = context.options.verify_tls is not False
-    return Route(verify, ca_bundle_of(context.environment), proxy_of(endpoint, context.environment))
+    try:
+        ca_bundle = ca_bundle_of(context.environment)
+    except ConfigurationError:
+        raise not_known("which CAs are trusted") from None  # said with the other settings
+    return Route(verify, ca_bundle, proxy_of(endpoint, context.environment))
+
+
+def _is_bundle(path: Path) -> bool:
+    if path.is_dir():
+        return True
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError:
+        return False
+    return True
 
 
 def _of_certificate(error: ssl.SSLCertVerificationError, endpoint: Endpoint, issuer: str, cas: str) -> Verdict:
@@ -180,6 +201,12 @@ def check_answer(context: Context) -> Iterator[Verdict]:
     context.facts.answer, context.facts.answered_at = answer, context.clock()
     if answer.status >= 500:
         yield warning(f"{endpoint.host} answers with HTTP status {answer.status}", "try again later")
+    elif answer.status < 400:
+        yield warning(
+            f"{endpoint.host} answers a request without a signature with HTTP status {answer.status}, which IAM Roles "
+            "Anywhere would not",
+            "something else may answer there (a portal that wants a login): check --endpoint and the network",
+        )
     else:
         yield ok(f"{endpoint.host} answers (HTTP status {answer.status} to a request without a signature)")
 

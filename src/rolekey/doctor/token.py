@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from rolekey.certificates import spki
@@ -11,7 +12,7 @@ from rolekey.doctor.configuration import uris_of
 from rolekey.doctor.context import Context
 from rolekey.doctor.elf import architecture_of
 from rolekey.doctor.finding import Verdict, failed, known, ok, skipped, warning
-from rolekey.errors import ModuleError
+from rolekey.errors import ModuleError, SignerError
 from rolekey.exportability import verdict
 from rolekey.key_settings import KeySettings
 from rolekey.pin_record import TokenName
@@ -112,8 +113,17 @@ def check_token(context: Context) -> Iterator[Verdict]:
     known(context.facts.card_service or None, "pcscd")
     deadline = context.deadline()
     tokens = deadline.run(f"the tokens of {module.path}", lambda: await_tokens(module, uri, 2.0))
-    context.facts.shown = [deadline.run(f"token {token}", lambda token=token: _shown(token)) for token in tokens]  # type: ignore[misc]
-    yield ok("; ".join(f"{token} in slot {token.slot_id}" for token in tokens))
+    shown, failures = [], []
+    for token in tokens:
+        try:
+            shown.append(deadline.run(f"token {token}", partial(_shown, token)))
+        except SignerError as error:
+            failures.append(error)
+    if not shown:
+        raise failures[0]
+    context.facts.shown = shown
+    yield from (warning(error.message, error.hint) for error in failures)
+    yield ok("; ".join(f"{contents.token} in slot {contents.token.slot_id}" for contents, _ in shown))
 
 
 def _shown(token: Token) -> tuple[TokenContents, list[TokenPrivateKey]]:

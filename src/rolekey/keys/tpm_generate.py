@@ -67,8 +67,9 @@ _NOT_OFFERED = frozenset({0x081, 0x084, 0x087, 0x08A, 0x0A6})
 
 
 class _Created(Value):
-    """What TPM2_Create gave."""
+    """What TPM2_Create gave, and the loaded parent."""
 
+    parent: Any
     public: Any
     private: Any
     area: PublicArea
@@ -111,7 +112,7 @@ def generate_in_tpm(
         parent, _ = make_primary(tpm, f"the parent of {text}", ESYS_TR.OWNER, P256_STORAGE_KEY, owner)
         created = _create(tpm, parent, text, kind_name, password)
         if isinstance(reference, TPMHandle):
-            _persist(tpm, parent, owner, created, reference, old)
+            _persist(tpm, owner, created, reference, old)
         return created
 
     created = device.run(f"making {text}", lambda tpm: passwords.send(tpm, lambda trials: work(tpm, trials)))
@@ -171,17 +172,15 @@ def _create(tpm: TPM, parent: Any, text: str, kind_name: str, password: Secret |
         ) from error
     finally:
         tpm.unload(session)
-    return _Created(made, private, PublicArea.parse(made.marshal(), text))
+    return _Created(parent, made, private, PublicArea.parse(made.marshal(), text))
 
 
-def _persist(
-    tpm: TPM, parent: Any, owner: Authorization, created: _Created, handle: TPMHandle, replaced: PublicArea | None
-) -> None:
+def _persist(tpm: TPM, owner: Authorization, created: _Created, handle: TPMHandle, replaced: PublicArea | None) -> None:
     """Have the TPM keep the new key; the old one goes when the new one is there and loaded."""
     loaded = tpm.keep(
-        tpm.call(f"load the key for {handle}", lambda: tpm.esapi.load(parent, created.private, created.public))
+        tpm.call(f"load the key for {handle}", lambda: tpm.esapi.load(created.parent, created.private, created.public))
     )
-    tpm.unload(parent)
+    tpm.unload(created.parent)
     owner.let(tpm, ESYS_TR.OWNER)
 
     def evict(what: Any) -> Any:

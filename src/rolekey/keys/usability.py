@@ -63,7 +63,7 @@ def faults(certificate: Certificate) -> tuple[str, ...]:
         (not is_readable, "its extensions cannot be read"),
         (is_v3 and is_readable and usage is None, "it has no keyUsage, which is to have digitalSignature"),
         (usage is not None and not usage.digital_signature, "its keyUsage has no digitalSignature"),
-        (_is_weakly_signed(certificate), "its signature is weaker than SHA-256"),
+        (is_weakly_signed(certificate), "its signature is weaker than SHA-256"),
         (not list(certificate.subject), "its subject is empty"),
     )
     return tuple(text for is_so, text in found if is_so)
@@ -79,7 +79,12 @@ def _key_usage(certificate: Certificate) -> tuple[x509.KeyUsage | None, bool]:
         return None, False
 
 
-def _is_weakly_signed(certificate: Certificate) -> bool:
+def is_weakly_signed(certificate: Certificate) -> bool:
+    """Whether a certificate's signature is weaker than SHA-256.
+
+    Args:
+        certificate: any.
+    """
     try:
         algorithm = _parsed(certificate).signature_hash_algorithm
     except UnsupportedAlgorithm:

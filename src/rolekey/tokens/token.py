@@ -15,7 +15,7 @@ from rolekey.tokens.attributes import strict_attributes
 from rolekey.tokens.failures import code_name, translate, translated
 from rolekey.tokens.library import Library
 from rolekey.tokens.objects import TokenCertificate, TokenObject, TokenPrivateKey, TokenPublicKey, find_objects
-from rolekey.tokens.writing import TokenWriter, writing_attributes
+from rolekey.tokens.writing import TokenWriter, writing_attributes, writing_failure
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +184,8 @@ class Token:
             return TokenSession(self, session)
         except pkcs11.PKCS11Error as error:
             doing = f"token {self}: login" if pin else f"token {self}: open a session"
-            failure = translate(error, doing, with_pin=pin is not None)
+            told = pin is not None or not writable
+            failure = translate(error, doing, with_pin=pin is not None) if told else writing_failure(error, doing)
             if isinstance(failure, PinIncorrectError):
                 failure.tries = self.tries_now()
             raise failure from error

@@ -212,21 +212,28 @@ class TokenWriter:
         try:
             yield
         except pkcs11.PKCS11Error as error:
-            raise self._failure(error, doing, makes) from error
+            raise writing_failure(error, f"{self._place}: {doing}", makes) from error
 
-    def _failure(self, error: pkcs11.PKCS11Error, doing: str, makes: str) -> SignerError:
-        name = code_name(error)
-        text = f"{self._place}: {doing}: the token answered {name}"
-        if name in _READ_ONLY:
-            return read_only(text)
-        if name == "CKR_DEVICE_MEMORY":
-            return TokenStateError(text, hint="the token is full: remove what is not needed, with the token's own tool")
-        if makes and name in _NOT_OFFERED:
-            return UnsupportedKeyError(
-                text,
-                hint=f"the token makes no {makes} key: choose another --type, or make it with the token's own tool",
-            )
-        return translate(error, f"{self._place}: {doing}")
+
+def writing_failure(error: pkcs11.PKCS11Error, doing: str, makes: str = "") -> SignerError:
+    """The error of ours for what a token says while it is written to.
+
+    Args:
+        error: what the module said.
+        doing: what was being done, as in "DOING: the token answered CKR_...".
+        makes: the type of key that was being made, or nothing.
+    """
+    name = code_name(error)
+    text = f"{doing}: the token answered {name}"
+    if name in _READ_ONLY:
+        return read_only(text)
+    if name == "CKR_DEVICE_MEMORY":
+        return TokenStateError(text, hint="the token is full: remove what is not needed, with the token's own tool")
+    if makes and name in _NOT_OFFERED:
+        return UnsupportedKeyError(
+            text, hint=f"the token makes no {makes} key: choose another --type, or make it with the token's own tool"
+        )
+    return translate(error, doing)
 
 
 def read_only(text: str) -> TokenStateError:

@@ -21,9 +21,9 @@
  *   pad-pin=HEX          what C_Login is given where the program gave it no PIN: as if somebody had used a PIN pad
  *   hide=N add=N         a mechanism taken out of, or added to, C_GetMechanismList
  *
- * The detail is: C_Login's user type; C_SignInit's and C_GenerateKeyPair's mechanism; the first type of C_GetAttributeValue; for C_Sign 1 with a
- * buffer and 0 for the question after the length; otherwise 0. A C_Login without a PIN has a second line, as
- * C_Login(NULL).
+ * The detail is: C_Login's user type; C_SignInit's and C_GenerateKeyPair's mechanism; the first type of
+ * C_GetAttributeValue; for C_Sign 1 with a buffer and 0 for the question after the length; otherwise 0. A C_Login
+ * without a PIN has a second line, as C_Login(NULL).
  *
  * Written from the OASIS standard's function list and structures (PKCS#11 v2.40, base specification): on Unix every
  * parameter is a pointer or a CK_ULONG, both as wide as `unsigned long`, and structures have their natural alignment.
@@ -40,6 +40,7 @@
 
 typedef unsigned long word;
 typedef word (*function)(word, word, word, word, word);
+typedef void (*any_function)(void);
 
 enum { FUNCTIONS = 68, MAX_TEXT = 512, MAX_RULES = 256, MAX_SESSIONS = 512, MAX_MECHANISMS = 1024 };
 #define ANY (~0ul)
@@ -322,7 +323,7 @@ static word shim_C_GenerateKeyPair(word a, word b, word c, word d, word e, word 
   struct rule rule = rules_for("C_GenerateKeyPair", slot_of(a), detail);
   while (rule.hang) sleep(3600);
   if (rule.result != ANY && !rule.after) return rule.result;
-  word result = ((of_eight)real->call[C_GenerateKeyPair])(a, b, c, d, e, f, g, h);
+  word result = ((of_eight)(any_function)real->call[C_GenerateKeyPair])(a, b, c, d, e, f, g, h);
   return rule.result != ANY ? rule.result : result;
 }
 
@@ -344,7 +345,7 @@ static void load(void) {
   wrapped.call[C_GetFunctionList] = shim_C_GetFunctionList;
 #define PUT(name, has_session) wrapped.call[name] = shim_##name;
   EACH_FUNCTION(PUT)
-  wrapped.call[C_GenerateKeyPair] = (function)shim_C_GenerateKeyPair;
+  wrapped.call[C_GenerateKeyPair] = (function)(any_function)shim_C_GenerateKeyPair;
 }
 
 /* The one name that a program looks up. */

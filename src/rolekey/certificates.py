@@ -194,9 +194,9 @@ def issuer_chain(leaf: Certificate, candidates: Iterable[Certificate]) -> tuple[
     rest = [c for c in dict.fromkeys(candidates) if c != leaf]
     path: list[Certificate] = []
     current = leaf
-    while issuers := [c for c in rest if c.subject == current.issuer and _issued(c, current)]:
-        current = max(issuers, key=lambda c: (not _issued(c, c), c.not_valid_after_utc))
-        if _issued(current, current):
+    while issuers := [c for c in rest if c.subject == current.issuer and is_issuer(c, current)]:
+        current = max(issuers, key=lambda c: (not is_issuer(c, c), c.not_valid_after_utc))
+        if is_issuer(current, current):
             break
         rest.remove(current)
         path.append(current)
@@ -208,7 +208,13 @@ def issuer_chain(leaf: Certificate, candidates: Iterable[Certificate]) -> tuple[
     return tuple(path)
 
 
-def _issued(issuer: Certificate, subject: Certificate) -> bool:
+def is_issuer(issuer: Certificate, subject: Certificate) -> bool:
+    """Whether names and signature say that one certificate issued another.
+
+    Args:
+        issuer: of it.
+        subject: of it.
+    """
     try:
         subject.verify_directly_issued_by(issuer if isinstance(issuer, x509.Certificate) else issuer.mended)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):

@@ -23,12 +23,25 @@ from rolekey.key_settings import (
 from rolekey.options import DEFAULT_SESSION_DURATION, Options, revealed
 from rolekey.pkcs11_uri import redact_pin_value
 from rolekey.secret import Secret
+from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
 SESSION_DURATIONS = range(900, 43201)
 # In the order in which they decide: AWS's own, then the ones of requests, curl and OpenSSL.
 CA_BUNDLE_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+
+class ARNs(Value):
+    """What a CreateSession names.
+
+    Args:
+        trust_anchor, profile, role: of one partition; the first two of one region.
+    """
+
+    trust_anchor: ARN
+    profile: ARN
+    role: ARN
 
 
 class Settings(KeySettings, kw_only=True):
@@ -93,36 +106,73 @@ def resolve_trust_anchor(options: Options, environment: Mapping[str, str]) -> AR
     return by_origin(_trust_anchor, options, environment)
 
 
+def resolve_arns(options: Options, environment: Mapping[str, str]) -> ARNs:
+    """The ARNs alone; see resolve_settings().
+
+    Args:
+        options: as configured_options() returns them.
+        environment: the process's environment.
+
+    Raises:
+        ConfigurationError: one is missing or malformed, or they do not fit together or ``--region``.
+    """
+    return by_origin(_arns, options, environment)
+
+
+def resolve_endpoint(options: Options, environment: Mapping[str, str], region: ARN) -> Endpoint:
+    """The endpoint alone; see resolve_settings().
+
+    Args:
+        options: as configured_options() returns them.
+        environment: the process's environment.
+        region: an ARN whose partition and region are the service's.
+
+    Raises:
+        ConfigurationError: it cannot be one, or two are named.
+    """
+
+    def resolve(options: Options, environment: Mapping[str, str]) -> Endpoint:
+        return _endpoint(options, environment, region.partition, region.region)
+
+    return by_origin(resolve, options, environment)
+
+
 def _trust_anchor(options: Options, _environment: Mapping[str, str]) -> ARN:
     return parse_trust_anchor_arn(_required(options.trust_anchor_arn, "--trust-anchor-arn"))
 
 
-def _resolved(options: Options, environment: Mapping[str, str]) -> Settings:
+def _arns(options: Options, environment: Mapping[str, str]) -> ARNs:
     trust_anchor = _trust_anchor(options, environment)
     profile = parse_profile_arn(_required(options.profile_arn, "--profile-arn"))
     role = parse_role_arn(_required(options.role_arn, "--role-arn"))
-    region = _region(options.region, trust_anchor, profile, role)
+    _check_region(options.region, trust_anchor, profile, role)
+    return ARNs(trust_anchor, profile, role)
+
+
+def _resolved(options: Options, environment: Mapping[str, str]) -> Settings:
+    arns = _arns(options, environment)
+    region = arns.trust_anchor.region
     duration = DEFAULT_SESSION_DURATION if options.session_duration is None else options.session_duration
     if duration not in SESSION_DURATIONS:
         raise ConfigurationError(
             f"--session-duration is {duration} seconds",
             hint="give a number of seconds from 900 to 43200 (and at most the role's maximum session duration)",
         )
-    endpoint = _endpoint(options, environment, trust_anchor.partition, region)
+    endpoint = _endpoint(options, environment, arns.trust_anchor.partition, region)
     key = key_settings(options, environment)
     settings = Settings(
         **vars(key) | {"certificate": certificate_of(key)},
-        trust_anchor_arn=trust_anchor,
-        profile_arn=profile,
-        role_arn=role,
+        trust_anchor_arn=arns.trust_anchor,
+        profile_arn=arns.profile,
+        role_arn=arns.role,
         region=region,
         endpoint=endpoint,
         intermediates=Path(plain_path(options.intermediates, "--intermediates")) if options.intermediates else None,
         session_duration=duration,
         role_session_name=_role_session_name(options.role_session_name),
         verify_tls=options.verify_tls is not False,
-        ca_bundle=_ca_bundle(environment),
-        proxy=_proxy(endpoint, environment),
+        ca_bundle=ca_bundle_of(environment),
+        proxy=proxy_of(endpoint, environment),
     )
     log.debug("settings: region %s, endpoint %s, %s", region, endpoint, "proxy" if settings.proxy else "no proxy")
     return settings
@@ -138,7 +188,7 @@ def _required(value: str | None, option: str) -> str:
     return value
 
 
-def _region(option: str | None, trust_anchor: ARN, profile: ARN, role: ARN) -> str:
+def _check_region(option: str | None, trust_anchor: ARN, profile: ARN, role: ARN) -> None:
     if trust_anchor.region != profile.region:
         raise ConfigurationError(
             f"the trust anchor is in {trust_anchor.region} and the profile in {profile.region}",
@@ -154,7 +204,6 @@ def _region(option: str | None, trust_anchor: ARN, profile: ARN, role: ARN) -> s
             f"the ARNs are of different partitions: {', '.join(sorted(partitions))}",
             hint="use a trust anchor, a profile and a role of the same partition",
         )
-    return trust_anchor.region
 
 
 def _role_session_name(name: str | None) -> str | None:
@@ -193,7 +242,15 @@ def _switch(option: bool | None, environment: Mapping[str, str], variable: str) 
     return value == "true"
 
 
-def _ca_bundle(environment: Mapping[str, str]) -> Path | None:
+def ca_bundle_of(environment: Mapping[str, str]) -> Path | None:
+    """The CAs to trust that a variable names, or None for the usual ones.
+
+    Args:
+        environment: the process's environment.
+
+    Raises:
+        ConfigurationError: what it names does not exist.
+    """
     for variable in CA_BUNDLE_VARIABLES:
         if value := environment.get(variable):
             if not Path(value).exists():
@@ -205,7 +262,13 @@ def _ca_bundle(environment: Mapping[str, str]) -> Path | None:
     return None
 
 
-def _proxy(endpoint: Endpoint, environment: Mapping[str, str]) -> Secret | None:
+def proxy_of(endpoint: Endpoint, environment: Mapping[str, str]) -> Secret | None:
+    """The URL of the proxy for an endpoint (it may hold a password), or None.
+
+    Args:
+        endpoint: the service's.
+        environment: the process's environment.
+    """
     # A request to this machine never takes a detour; every other one is https.
     if endpoint.is_loopback:
         return None

@@ -809,6 +809,36 @@ def test_sign_string_keeps_its_secrets(case, debug, world, tmp_path):
     assert traces.children == []
 
 
+# One way of each kind that doctor goes without a person; what answers badly is not of interest there.
+_DOCTORED = {
+    (case.name.partition(" ")[0], case.code, case.token, case.proxy.partition(":")[0], *sorted(case.environment)): case
+    for case in CASES
+    if case.service == "grants" and case.typed is None and not case.hangs
+}
+
+
+@each(list(_DOCTORED.values()))
+@pytest.mark.parametrize("form", [(), ("--json",), ("--debug",)], ids=["plain", "json", "debug"])
+def test_doctor_keeps_its_secrets(case, form, world, tmp_path):
+    """`rolekey doctor --sign` writes no secret anywhere, whatever is wrong, and throws the credentials away."""
+    with scene_of(case, world) as scene:
+        words = ["-m", "rolekey", "doctor", *scene.command_line(GENEROUS), "--sign", *form]
+        traces = traces_of_process(tmp_path, words, scene.environment)
+    stdout = traces.stdout.decode()
+    if traces.code == 2:
+        assert stdout == ""
+        assert case.code == 2
+    else:
+        assert traces.code == (1 if case.code else 0), stdout
+        assert case.code or "one signature, and credentials for" in stdout
+        if form == ("--json",):
+            assert {tuple(finding) for finding in json.loads(stdout)} == {("check", "status", "message", "remedy")}
+    assert not [name for name in traces.files if name.endswith((".entry", ".alias"))]
+    for place, contents in (("stdout", traces.stdout), *traces.places()):
+        assert not found_in(contents), f"{place}: {contents!r}"
+    assert traces.children == []
+
+
 OLD_LINE = "[profile prod]\ncredential_process = aws_signing_helper credential-process "
 CONFIGURED = [
     ("holds a PIN", ["--private-key", f"pkcs11:token=t?pin-value={PIN}"], ""),

@@ -1,4 +1,4 @@
-"""docs/tutorial.md, as scripts/tutorial goes through it: real SDKs, moto and the emulator on this machine."""
+"""The pages that scripts/tutorial goes through: the tutorial and the quickstarts, with real SDKs, moto and the emulator."""
 
 import os
 import re
@@ -66,6 +66,37 @@ def test_the_tutorial(tmp_path):
     assert "SessionToken" not in done.stdout
     assert still_running(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param("quickstart-softhsm", marks=pytest.mark.rig("softhsm")),
+        pytest.param("quickstart-tpm", marks=pytest.mark.rig("swtpm")),
+    ],
+)
+@pytest.mark.rig("moto", "emulator", "openssl", "awscli")
+def test_a_quickstart(page, tmp_path):
+    """From an empty token or TPM to the role's name in the AWS CLI, by the page's own blocks; nothing stays behind."""
+    done = run(tmp_path, "scripts/tutorial", page)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Once for credentials that are new, once out of the cache, and on the way there in nothing that the page shows.
+    assert done.stdout.count("\narn:aws:sts::123456789012:assumed-role/quickstart/51a7c0de\n") == 2
+    assert "\nverdict: this key cannot leave the " in done.stdout
+    assert "\nok       signature: one signature, and credentials for " in done.stdout
+    assert not re.search("^(warning|failed) ", done.stdout, re.MULTILINE)
+    assert "PRIVATE KEY" not in done.stdout
+    assert "SessionToken" not in done.stdout
+    assert still_running(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_such_page(tmp_path):
+    """A name that is no page's is refused before anything is installed or started."""
+    done = run(tmp_path, "scripts/tutorial", "quickstart")
+    assert done.returncode == 2
+    assert done.stderr == "scripts/tutorial: no page is called quickstart\n"
+    assert done.stdout == ""
 
 
 @pytest.mark.rig("moto", "awscli")

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
-    ("vend", "keys", "doctor"),
+    ("doctor",),
+    ("vend", "keys"),
     ("fetcher",),
     ("provider", "worker", "worker_child"),
     ("fetch",),

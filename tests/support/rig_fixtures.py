@@ -19,9 +19,9 @@ from support.tpm2_pkcs11_rig import tpm2_pkcs11_token as running_tpm2_pkcs11
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How scripts/module-table writes the tables of docs/pkcs11.md and docs/tpm.md."""
+    """How scripts/module-table writes its tables."""
     parser.getgroup("rolekey").addoption(
-        "--write-module-table", action="store_true", help="write the tables of docs/pkcs11.md and docs/tpm.md"
+        "--write-module-table", action="store_true", help="write the tables of docs/pkcs11.md, tpm.md and doctor.md"
     )
 
 

@@ -44,8 +44,8 @@ def test_other_curve():
 
 
 def test_no_key_usage():
-    """Where keyUsage is not there, every use is allowed (RFC 5280)."""
+    """The service wants keyUsage; that RFC 5280 allows every use where it is not there, does not help."""
     certificate = make_root().issue(**DAYS, usage=None).certificate
     with pytest.raises(x509.ExtensionNotFound):
         certificate.extensions.get_extension_for_class(x509.KeyUsage)
-    assert use_of_certificate(certificate, NOW) == "usable, 42 days left"
+    assert use_of_certificate(certificate, NOW) == "no: it has no keyUsage, which is to have digitalSignature"

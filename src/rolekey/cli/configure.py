@@ -102,7 +102,7 @@ def options_of_line(line: str | None, aws_profile: str) -> dict[str, Any]:
             hint="write it on one line, paths with / and values with spaces in double quotes",
         )
     try:
-        names, values = _parsed(shlex.split(line))
+        names, values = parsed_line(shlex.split(line))
     except ValueError as error:
         raise ConfigurationError(f"{where}: a quote is open", hint="close it") from error
     except click.UsageError as error:
@@ -114,8 +114,15 @@ def options_of_line(line: str | None, aws_profile: str) -> dict[str, Any]:
     return options_of_command(values)
 
 
-def _parsed(words: Sequence[str]) -> tuple[Sequence[str], dict[str, Any]]:
-    """The names and the flags' values of a command line."""
+def parsed_line(words: Sequence[str]) -> tuple[Sequence[str], dict[str, Any]]:
+    """The names and the flags' values of a command line of credential-process.
+
+    Args:
+        words: the program's name and what follows it.
+
+    Raises:
+        ConfigurationError, click.UsageError: it cannot be understood.
+    """
     seen: list[tuple[Sequence[str], dict[str, Any]]] = []
 
     @helper_command("credential-process", (*HELPER_FLAGS, *OWN_FLAGS, NO_CACHE))

@@ -14,6 +14,7 @@ COMMANDS = {
     "cache": ("cache", "cache", "List or forget the credentials that credential-process keeps."),
     "configure": ("configure", "configure", "Name an identity, and a profile of the SDKs that uses it."),
     "credential-process": ("credential_process", "credential_process", "Print temporary credentials for an SDK."),
+    "doctor": ("doctor", "doctor", "Look for what keeps credentials from coming."),
     "emulator": ("emulator", "emulator", "Run a local IAM Roles Anywhere for trying and testing."),
     "exec": ("exec", "exec_command", "Run a command with credentials in its environment."),
     "key": ("key", "key", "Look at private keys, and whether they can leave their hardware."),

@@ -1,5 +1,7 @@
 """A profile of the SDKs' config file whose credentials rolekey gives (AWS, cli-configure-sourcing-external)."""
 
+from pathlib import Path
+
 from rolekey.errors import ConfigurationError, CredentialsFileError
 from rolekey.vend.credentials_file import Place, check_name
 from rolekey.vend.credentials_text import DEFAULTS_SECTION, edited, has_key, is_config_section, value_of
@@ -27,6 +29,29 @@ def process_of(place: Place) -> str | None:
     return value_of(place.config.read(), PROCESS_KEY, lambda header: _is_section(header, place))
 
 
+def winners_over_process(place: Place) -> list[tuple[Path, str]]:
+    """What gives a profile credentials of another kind, which SDKs take before any credential_process.
+
+    Args:
+        place: which profile of which files.
+
+    Returns:
+        Each file and key.
+
+    Raises:
+        ConfigurationError: no profile can have that name.
+        CredentialsFileError: one of the files cannot be read.
+    """
+    check_name(place.aws_profile)
+    config, credentials = place.config.read(), place.credentials.read()
+    found = [
+        (place.config_path, key) for key in _WINNERS if has_key(config, key, lambda header: _is_section(header, place))
+    ]
+    if has_key(credentials, _WINNERS[0], lambda name: name.strip() in (place.aws_profile, DEFAULTS_SECTION)):
+        found.append((place.path, _WINNERS[0]))
+    return found
+
+
 def check_process(place: Place, command: str, replaces: str | None) -> None:
     """Find out whether a profile could have this credential_process, and whether SDKs would use it.
 
@@ -40,17 +65,7 @@ def check_process(place: Place, command: str, replaces: str | None) -> None:
             kind, which win.
         CredentialsFileError: one of the files cannot be read, or the config file not be written.
     """
-    check_name(place.aws_profile)
-    winners = [
-        (place.config_path, key)
-        for key in _WINNERS
-        if has_key(place.config.read(), key, lambda header: _is_section(header, place))
-    ]
-    if has_key(
-        place.credentials.read(), _WINNERS[0], lambda name: name.strip() in (place.aws_profile, DEFAULTS_SECTION)
-    ):
-        winners.append((place.path, _WINNERS[0]))
-    for path, key in winners:
+    for path, key in winners_over_process(place):
         raise ConfigurationError(
             f"the profile {place.aws_profile} has {key} in {path}, which SDKs take before any credential_process",
             hint=f"remove what it gives credentials with there, or name another --profile; {UNCHANGED}",

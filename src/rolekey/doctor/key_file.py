@@ -1,0 +1,72 @@
+"""A private key in a file."""
+
+import shlex
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from rolekey.certificates import read_file, spki
+from rolekey.doctor.context import Context
+from rolekey.doctor.finding import Verdict, failed, ok, warning
+from rolekey.errors import KeyNotFoundError, PinRequiredError
+from rolekey.exportability import verdict
+from rolekey.identity import mismatch
+from rolekey.interaction import NoInteraction
+from rolekey.keys.inspect import kind_of
+from rolekey.passphrases import Passphrases
+from rolekey.signers.file import open_file_signer
+from rolekey.tss2_key import is_tss2
+
+
+def content_of_key_file(context: Context) -> tuple[Path, bytes] | None:
+    """A key's file and what is in it; None where the key is in none.
+
+    Raises:
+        KeyNotFoundError: it cannot be read.
+    """
+    key = context.facts.key
+    if key is None or not isinstance(key.private_key, Path):
+        return None
+    return key.private_key, read_file(key.private_key, "private key file", KeyNotFoundError)
+
+
+def check_key_file(context: Context) -> Iterator[Verdict]:
+    """The file: who can read it, whether it can be opened, whether it belongs to the certificate."""
+    found = content_of_key_file(context)
+    if found is None or context.facts.key is None:
+        return
+    path, content = found
+    if not is_tss2(content):
+        yield from _mode(path)
+        passphrases = Passphrases(context.facts.key, NoInteraction())
+        try:
+            signer = open_file_signer(
+                path, content, lambda what: passphrases.of(path, what), passphrase_given=passphrases.unused
+            )
+        except PinRequiredError:
+            yield _without_passphrase(context, path)
+            return
+        leaf = context.facts.certificate
+        if leaf is not None and spki(signer.public_key) != spki(leaf.public_key()):
+            raise mismatch(leaf)
+        belongs = "" if leaf is None else ", belongs to the certificate"
+        yield ok(f"{path}: {kind_of(signer.public_key)}{belongs}; {verdict(None)}")
+
+
+def _mode(path: Path) -> Iterator[Verdict]:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        yield warning(
+            f"{path} has mode {mode:04o}, so that others than its owner get at the private key",
+            f"chmod 600 {shlex.quote(str(path))}",
+        )
+
+
+def _without_passphrase(context: Context, path: Path) -> Verdict:
+    text = f"the private key in {path} is encrypted, and no passphrase is configured"
+    if context.attended:
+        return warning(f"{text}: somebody is asked for it each time", "a program without a terminal cannot use it")
+    return failed(
+        f"{text}, and there is no terminal to ask on",
+        "give --pkcs8-password, or keep the key where it needs none: in a token, or in a file of mode 0600",
+    )

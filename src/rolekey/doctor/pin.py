@@ -1,0 +1,88 @@
+"""Where the PIN comes from, and whether it would be sent. It is looked at, never shown and never sent."""
+
+from collections.abc import Iterator
+
+from rolekey.doctor.configuration import uris_of
+from rolekey.doctor.context import Context
+from rolekey.doctor.finding import Verdict, failed, ok, warning
+from rolekey.pin_record import all_entries
+from rolekey.pin_source import FORMS, PinSource
+from rolekey.pins import Pin, record_directories
+from rolekey.pkcs11_uri import PKCS11URI
+from rolekey.tokens.token_info import pin_limits
+
+
+def check_pin_source(context: Context) -> Iterator[Verdict]:
+    """The source of the PIN of a token, or of a TPM key's password."""
+    key, holder = context.facts.key, context.facts.holder
+    if key is None or holder is None:
+        return
+    source = key.pin_source or _of_uri(uris_of(key))
+    if key.tpm.key_password is not None:
+        yield ok("the password is given with --tpm-key-password, which other processes can see")
+        return
+    if source is None or source.kind == "prompt":
+        yield _asked(context)
+        return
+    if source.kind == "none":
+        yield failed("a PIN is needed, and --pin-source is none", f"give one of {FORMS} to --pin-source")
+        return
+    pin = _read(context, source)
+    if pin is not None and (refusal := _refused(context, pin.source)):
+        yield refusal
+        return
+    contents = context.facts.contents
+    if pin is not None and contents is not None:
+        limits = context.deadline().run(f"token {contents.token}", lambda: pin_limits(contents.token))
+        if not limits.allow(len(pin.secret.reveal().encode())):
+            yield failed(
+                f"the PIN from {pin.source} is not of a length that token {contents.token} takes", "correct the source"
+            )
+            return
+    yield ok(f"the PIN comes from {pin.source if pin else source}; it was not sent")
+
+
+def _of_uri(uris: list[PKCS11URI]) -> PinSource | None:
+    for uri in uris:
+        if uri.pin_value is not None:
+            return PinSource("pin-value")
+        if uri.pin_source is not None:
+            return PinSource("file", uri.pin_source)
+    return None
+
+
+def _asked(context: Context) -> Verdict:
+    contents = context.facts.contents
+    if contents is not None and contents.token.protected_authentication_path:
+        return ok("the PIN is entered on the token's own pad")
+    if context.attended:
+        return ok("no source is configured: somebody is asked for the PIN")
+    return failed(
+        "a PIN is needed, no source is configured, and there is no terminal and no display with a pinentry",
+        "put it into a file that only you can read and add ?pin-source=file:/absolute/path to the URI, or give "
+        f"--pin-source one of {FORMS}",
+    )
+
+
+def _read(context: Context, source: PinSource) -> Pin | None:
+    """The PIN; None of a source that can be read once only: it is left to whoever signs."""
+    reader = context.facts.pins
+    if source.kind == "fd" or reader is None:
+        return None
+    return context.deadline().run("the PIN's source", reader.read)
+
+
+def _refused(context: Context, source: PinSource) -> Verdict | None:
+    entries, damaged = all_entries(record_directories(context.environment))
+    for entry in entries:
+        if entry.token == context.facts.holder and entry.source.is_same(source):
+            said = "was refused" if entry.state == "refused" else "may have been refused (the answer is not known)"
+            return failed(
+                f"the PIN from {entry.source} {said} at {entry.at} and has not changed: it is not sent again",
+                f"correct it, or `rolekey pin forget 'pkcs11:serial={entry.token.serial}'`",
+            )
+    if damaged:
+        return warning(
+            f"the record of refused PINs is damaged: {damaged[0]}", "remove it with `rolekey pin forget --all`"
+        )
+    return None

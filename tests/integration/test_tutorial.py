@@ -1,4 +1,4 @@
-"""The pages that scripts/tutorial goes through: the tutorial and the quickstarts, with real SDKs, moto and the emulator."""
+"""The pages that scripts/tutorial goes through, the quickstarts among them: real SDKs, moto and the emulator here."""
 
 import os
 import re

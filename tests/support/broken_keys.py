@@ -169,6 +169,21 @@ def _refused_pin(bench: Bench) -> Run:
     return run
 
 
+@broken("a PIN that is shorter than any of the token", "PIN source", "is not of a length that token")
+def _short_pin(bench: Bench) -> Run:
+    (bench.directory / "pin").touch(mode=0o600)
+    (bench.directory / "pin").write_text("1", encoding="ascii")
+    return bench.softhsm(uri=f"{bench.token.uri('p-256', with_pin=False)}?pin-source=file:{bench.directory / 'pin'}")
+
+
+@broken("a damaged record of refused PINs", "PIN source", "is damaged, so that no PIN is sent", beside=["PIN state"])
+def _damaged_record(bench: Bench) -> Run:
+    run = _refused_pin(bench)
+    (record,) = (bench.directory / "state" / "rolekey" / "pins").glob("*.json")
+    record.write_text("{", encoding="ascii")
+    return run
+
+
 @broken("a wrong PIN, `--sign`", "signature", "the PIN was not accepted")
 def _wrong_pin(bench: Bench) -> Run:
     run = _with_wrong_pin(bench)
@@ -198,6 +213,16 @@ def _pairs(bench: Bench) -> Run:
     words = bench.leaf()
     Path(words[3]).write_bytes(bench.root.issue().key_pem)
     return Run([*bench.arns, *words])
+
+
+@broken("`--require-non-exportable` and a key in a file", "key file", "this key is a file")
+def _required(bench: Bench) -> Run:
+    return Run([*bench.arns, *bench.leaf(), "--require-non-exportable"])
+
+
+@broken("`--pin-source` and a key in a file", "key file", "names a file with the key itself")
+def _pin_of_file(bench: Bench) -> Run:
+    return Run([*bench.arns, *bench.leaf(), "--pin-source", "env:PIN"])
 
 
 @broken("a cache that others can look into", "cache", "nothing is kept", "warning")

@@ -1,7 +1,9 @@
 """Broken set-ups whose fault is in the configuration, or where the key is: token, TPM, file."""
 
 import os
+import socket
 import struct
+import tempfile
 from pathlib import Path
 
 from support.broken_bench import NOW, YEAR, Bench, Run, broken
@@ -117,6 +119,18 @@ def _no_card(bench: Bench) -> Run:
 def _no_pcscd(bench: Bench) -> Run:
     run = _no_card(bench)
     return Run(run.words, {"PCSCLITE_CSOCK_NAME": str(bench.directory / "pcscd.comm")})
+
+
+@broken("pcscd's socket is closed to this user", "pcscd", "may not be used: Permission denied")
+def _closed_pcscd(bench: Bench) -> Run:
+    # Not the test's directory: a socket's path has at most 107 bytes.
+    directory = Path(bench.stack.enter_context(tempfile.TemporaryDirectory(prefix="pcscd-")))
+    directory.chmod(0o755)
+    listening = bench.stack.enter_context(socket.socket(socket.AF_UNIX))
+    listening.bind(str(directory / "pcscd.comm"))
+    listening.listen()
+    (directory / "pcscd.comm").chmod(0)
+    return Run(_no_card(bench).words, {"PCSCLITE_CSOCK_NAME": f"{directory}/pcscd.comm"}, as_user(65534))
 
 
 @broken("a certificate of another key", "key in token", "does not belong to the certificate")

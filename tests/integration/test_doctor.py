@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from support.pki import to_pem
 from support.process import rolekey
 
 pytestmark = pytest.mark.rig("emulator")
@@ -34,6 +35,22 @@ def test_json(running, key_options):
 def test_a_wrong_option():
     """A command line that cannot be understood is a usage error, as everywhere."""
     rolekey("doctor", "--nonsense").failed(2, "--nonsense")
+
+
+def test_a_chain_in_any_order(root, running, tmp_path):
+    """The order of the intermediates, and a root among them, do no harm: what is sent is sorted, and leads there."""
+    upper = root.issue_authority(common_name="Upper")
+    lower = upper.issue_authority(common_name="Lower")
+    certificate, key = lower.issue(common_name="machine").write(tmp_path, "leaf")
+    (tmp_path / "chain.pem").write_bytes(to_pem([root.certificate, upper.certificate, lower.certificate]))
+    (tmp_path / "root.pem").write_bytes(root.pem)
+    done = rolekey(
+        *("doctor", *running.arguments, "--certificate", str(certificate), "--private-key", str(key)),
+        *("--intermediates", str(tmp_path / "chain.pem"), "--trust-anchor", str(tmp_path / "root.pem")),
+    )
+    assert done.code == 0, done.stdout
+    assert "ok       chain: CN=machine <- CN=Lower <- CN=Upper, up to the issuer CN=Test root" in done.stdout
+    assert "ok       trust anchor: the certificate leads to CN=Test root" in done.stdout
 
 
 def test_sign(running, key_options):

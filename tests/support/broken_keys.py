@@ -1,7 +1,9 @@
 """Broken set-ups whose fault is in the configuration, or where the key is: token, TPM, file."""
 
 import os
+import socket
 import struct
+import tempfile
 from pathlib import Path
 
 from support.broken_bench import NOW, YEAR, Bench, Run, broken
@@ -119,6 +121,18 @@ def _no_pcscd(bench: Bench) -> Run:
     return Run(run.words, {"PCSCLITE_CSOCK_NAME": str(bench.directory / "pcscd.comm")})
 
 
+@broken("pcscd's socket is closed to this user", "pcscd", "may not be used: Permission denied")
+def _closed_pcscd(bench: Bench) -> Run:
+    # Not the test's directory: a socket's path has at most 107 bytes.
+    directory = Path(bench.stack.enter_context(tempfile.TemporaryDirectory(prefix="pcscd-")))
+    directory.chmod(0o755)
+    listening = bench.stack.enter_context(socket.socket(socket.AF_UNIX))
+    listening.bind(str(directory / "pcscd.comm"))
+    listening.listen()
+    (directory / "pcscd.comm").chmod(0)
+    return Run(_no_card(bench).words, {"PCSCLITE_CSOCK_NAME": f"{directory}/pcscd.comm"}, as_user(65534))
+
+
 @broken("a certificate of another key", "key in token", "does not belong to the certificate")
 def _other_key(bench: Bench) -> Run:
     run = bench.softhsm()
@@ -169,6 +183,21 @@ def _refused_pin(bench: Bench) -> Run:
     return run
 
 
+@broken("a PIN that is shorter than any of the token", "PIN source", "is not of a length that token")
+def _short_pin(bench: Bench) -> Run:
+    (bench.directory / "pin").touch(mode=0o600)
+    (bench.directory / "pin").write_text("1", encoding="ascii")
+    return bench.softhsm(uri=f"{bench.token.uri('p-256', with_pin=False)}?pin-source=file:{bench.directory / 'pin'}")
+
+
+@broken("a damaged record of refused PINs", "PIN source", "is damaged, so that no PIN is sent", beside=["PIN state"])
+def _damaged_record(bench: Bench) -> Run:
+    run = _refused_pin(bench)
+    (record,) = (bench.directory / "state" / "rolekey" / "pins").glob("*.json")
+    record.write_text("{", encoding="ascii")
+    return run
+
+
 @broken("a wrong PIN, `--sign`", "signature", "the PIN was not accepted")
 def _wrong_pin(bench: Bench) -> Run:
     run = _with_wrong_pin(bench)
@@ -198,6 +227,16 @@ def _pairs(bench: Bench) -> Run:
     words = bench.leaf()
     Path(words[3]).write_bytes(bench.root.issue().key_pem)
     return Run([*bench.arns, *words])
+
+
+@broken("`--require-non-exportable` and a key in a file", "key file", "this key is a file")
+def _required(bench: Bench) -> Run:
+    return Run([*bench.arns, *bench.leaf(), "--require-non-exportable"])
+
+
+@broken("`--pin-source` and a key in a file", "key file", "names a file with the key itself")
+def _pin_of_file(bench: Bench) -> Run:
+    return Run([*bench.arns, *bench.leaf(), "--pin-source", "env:PIN"])
 
 
 @broken("a cache that others can look into", "cache", "nothing is kept", "warning")

@@ -29,7 +29,7 @@ def _soon(bench: Bench) -> Run:
     return Run([*bench.arns, *bench.leaf(not_before=NOW - YEAR, not_after=NOW + timedelta(days=7, hours=1))])
 
 
-@broken("a CA's certificate", "certificate profile", "is a CA certificate")
+@broken("a CA's certificate", "certificate profile", "it is a CA certificate")
 def _ca(bench: Bench) -> Run:
     return Run([*bench.arns, *bench.leaf(ca=True, usage=key_usage("key_cert_sign"))])
 

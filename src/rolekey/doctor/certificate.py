@@ -6,10 +6,10 @@ from pathlib import Path
 
 from cryptography import x509
 
-from rolekey.certificates import Certificate, check_end_entity, describe, is_issuer, issuer_chain, read_certificates
+from rolekey.certificates import Certificate, describe, is_ca, is_issuer, issuer_chain, read_certificates
 from rolekey.doctor.context import Context
-from rolekey.doctor.finding import Verdict, failed, known, ok, warning
-from rolekey.errors import CertificateError
+from rolekey.doctor.finding import Verdict, failed, known, not_known, ok, warning
+from rolekey.errors import CertificateError, ConfigurationError
 from rolekey.identity import found_certificate
 from rolekey.interaction import NoInteraction
 from rolekey.key_settings import certificate_of
@@ -26,7 +26,10 @@ _NEW = "have a new one issued: X.509 v3, keyUsage digitalSignature, CA:FALSE, SH
 def check_certificate(context: Context) -> Iterator[Verdict]:
     """Where the certificate is."""
     key = known(context.facts.key, "where the certificate is")
-    reference = certificate_of(key)
+    try:
+        reference = certificate_of(key)
+    except ConfigurationError:
+        raise not_known("where the certificate is") from None  # said with the key
     if isinstance(reference, PKCS11URI):
         known(context.facts.shown, "the token")
     passphrases = Passphrases(key, NoInteraction())
@@ -50,17 +53,12 @@ def check_profile(context: Context) -> Iterator[Verdict]:
     """Whether the service takes a certificate like this."""
     leaf = context.leaf
     algorithm = algorithm_name(leaf.public_key())
-    found = list(faults(leaf))
-    try:
-        check_end_entity(leaf, leaf.not_valid_before_utc)
-    except CertificateError as error:
-        yield failed(error.message, error.hint)
-        found = [fault for fault in found if "keyUsage" not in fault]  # a CA's has another use
-    else:
-        if not found:
-            yield ok(f"{kind_of(leaf.public_key())}, {algorithm}: of the kind that IAM Roles Anywhere takes")
+    # What else a CA's certificate lacks follows from its being one.
+    found = ("it is a CA certificate",) if is_ca(leaf) else faults(leaf)
     for fault in found:
         yield failed(f"IAM Roles Anywhere does not take this certificate: {fault}", _NEW)
+    if not found:
+        yield ok(f"{kind_of(leaf.public_key())}, {algorithm}: of the kind that IAM Roles Anywhere takes")
 
 
 def check_validity(context: Context) -> Iterator[Verdict]:

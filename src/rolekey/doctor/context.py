@@ -11,7 +11,7 @@ from rolekey.deadline import ATTENDED_SECONDS, Deadline
 from rolekey.doctor.finding import not_known
 from rolekey.endpoints import Endpoint
 from rolekey.errors import RolekeyError
-from rolekey.exportability import KeyAttributes
+from rolekey.exportability import KeyAttributes, check_non_exportable
 from rolekey.interaction import AskUntil
 from rolekey.key_settings import MAX_TIMEOUT, KeySettings
 from rolekey.options import Options
@@ -44,7 +44,6 @@ class Facts:
     contents: TokenContents | None = None
     holder: TokenName | None = None
     """What would count a wrong PIN or password; None where none is needed."""
-    attributes: KeyAttributes | None = None
     endpoint: Endpoint | None = None
     has_address: bool | None = None
     connects: bool | None = None
@@ -93,6 +92,16 @@ class Context:
         """What one thing may take: as long as the user allows, where that can be."""
         given = self.options.timeout
         return given if given is not None and 0 < given <= MAX_TIMEOUT else ATTENDED_SECONDS
+
+    def admit(self, key: str, attributes: KeyAttributes | None) -> None:
+        """Raise UnsupportedKeyError where the user wants no key that may leave its hardware, and this one may.
+
+        Args:
+            key: what the key is called.
+            attributes: what its hardware says; None of a key that is in none.
+        """
+        if self.facts.key is not None and self.facts.key.require_non_exportable:
+            check_non_exportable(key, attributes)
 
     def deadline(self) -> Deadline:
         """One for the next probe."""

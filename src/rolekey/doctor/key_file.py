@@ -10,11 +10,10 @@ from rolekey.doctor.context import Context
 from rolekey.doctor.finding import Verdict, failed, ok, warning
 from rolekey.errors import KeyNotFoundError, PinRequiredError
 from rolekey.exportability import verdict
+from rolekey.file_identity import FileIdentity
 from rolekey.identity import mismatch
 from rolekey.interaction import NoInteraction
 from rolekey.keys.inspect import kind_of
-from rolekey.passphrases import Passphrases
-from rolekey.signers.file import open_file_signer
 from rolekey.tss2_key import is_tss2
 
 
@@ -38,11 +37,10 @@ def check_key_file(context: Context) -> Iterator[Verdict]:
     path, content = found
     if not is_tss2(content):
         yield from _mode(path)
-        passphrases = Passphrases(context.facts.key, NoInteraction())
+        context.admit(f"the private key {path}", None)
+        backend = FileIdentity(context.facts.key, path, NoInteraction(), context.deadline(), content=content)
         try:
-            signer = open_file_signer(
-                path, content, lambda what: passphrases.of(path, what), passphrase_given=passphrases.unused
-            )
+            signer = backend.open_signer()
         except PinRequiredError:
             yield _without_passphrase(context, path)
             return

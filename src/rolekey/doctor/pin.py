@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from rolekey.doctor.configuration import uris_of
 from rolekey.doctor.context import Context
-from rolekey.doctor.finding import Verdict, failed, ok, warning
-from rolekey.pin_record import all_entries
+from rolekey.doctor.finding import Verdict, failed, known, ok
+from rolekey.pin_record import TokenName, all_entries
 from rolekey.pin_source import FORMS, PinSource
 from rolekey.pins import Pin, record_directories
 from rolekey.pkcs11_uri import PKCS11URI
@@ -15,6 +15,8 @@ from rolekey.tokens.token_info import pin_limits
 def check_pin_source(context: Context) -> Iterator[Verdict]:
     """The source of the PIN of a token, or of a TPM key's password."""
     key, holder = context.facts.key, context.facts.holder
+    if key is not None and isinstance(key.private_key, PKCS11URI):
+        known(context.facts.contents, "the token")
     if key is None or holder is None:
         return
     source = key.pin_source or _of_uri(uris_of(key))
@@ -28,7 +30,7 @@ def check_pin_source(context: Context) -> Iterator[Verdict]:
         yield failed("a PIN is needed, and --pin-source is none", f"give one of {FORMS} to --pin-source")
         return
     pin = _read(context, source)
-    if pin is not None and (refusal := _refused(context, pin.source)):
+    if pin is not None and (refusal := _refused(context, holder, pin.source)):
         yield refusal
         return
     contents = context.facts.contents
@@ -72,17 +74,18 @@ def _read(context: Context, source: PinSource) -> Pin | None:
     return context.deadline().run("the PIN's source", reader.read)
 
 
-def _refused(context: Context, source: PinSource) -> Verdict | None:
+def _refused(context: Context, holder: TokenName, source: PinSource) -> Verdict | None:
     entries, damaged = all_entries(record_directories(context.environment))
     for entry in entries:
-        if entry.token == context.facts.holder and entry.source.is_same(source):
+        if entry.token == holder and entry.source.is_same(source):
             said = "was refused" if entry.state == "refused" else "may have been refused (the answer is not known)"
             return failed(
                 f"the PIN from {entry.source} {said} at {entry.at} and has not changed: it is not sent again",
                 f"correct it, or `rolekey pin forget 'pkcs11:serial={entry.token.serial}'`",
             )
-    if damaged:
-        return warning(
-            f"the record of refused PINs is damaged: {damaged[0]}", "remove it with `rolekey pin forget --all`"
+    if any(path.stem == holder.file_name for path in damaged):
+        return failed(
+            f"the record of refused PINs is damaged, so that no PIN is sent: {damaged[0].parent}",
+            "remove it with `rolekey pin forget --all`",
         )
     return None

@@ -141,7 +141,9 @@ def check_key_in_token(context: Context) -> Iterator[Verdict]:
         return
     shown = known(context.facts.shown, "the token")
     leaf = context.facts.certificate
-    token = key_token([contents for contents, _ in shown], leaf, None, uri)
+    homes = (c.token for c, _ in shown if any(entry.certificate == leaf for entry in c.certificates))
+    home = next(homes, None) if isinstance(key.certificate, PKCS11URI) else None
+    token = key_token([contents for contents, _ in shown], leaf, home, uri)
     contents, keys = next(pair for pair in shown if pair[0].token is token)
     context.facts.contents = contents
     context.facts.holder = _name_of(token) if token.login_required else None
@@ -165,7 +167,7 @@ def _of_visible(
     key = match_private_key(contents, keys, uri, leaf, None, derived=derived)
     key.check_usage()
     attributes = context.deadline().run(f"token {contents.token}", key.attributes)
-    context.facts.attributes = attributes
+    context.admit(f"the key {key}", attributes)
     yield ok(f"the key {key} belongs to the certificate; {verdict(attributes)}")
 
 
@@ -186,22 +188,20 @@ def _of_hidden(contents: TokenContents, uri: PKCS11URI, wanted: bytes, *, derive
 
 def check_pin_state(context: Context) -> Iterator[Verdict]:
     """What the token says of its PIN, without one being sent."""
-    contents = context.facts.contents
-    if contents is None:
-        if isinstance(getattr(context.facts.key, "private_key", None), PKCS11URI):
-            known(contents, "the token")
+    key = context.facts.key
+    if key is None or not isinstance(key.private_key, PKCS11URI):
         return
-    token = contents.token
+    token = known(context.facts.contents, "the token").token
     if not token.login_required:
         yield ok("the token wants no PIN")
         return
     token.check_pin_state()
-    if token.tries == "last":
+    if token.tries == "last" and not key.use_last_try:
         yield failed(
             f"one try of the PIN of token {token} is left, and it is not spent",
             "make sure of the PIN and give --use-last-try; or log in with the token's own tool, which resets the tries",
         )
-    elif token.tries == "low":
+    elif token.tries in ("low", "last"):
         yield warning(f"token {token} has seen a wrong PIN: few tries are left", "make sure of the PIN")
     else:
         yield ok(f"token {token} takes a PIN, and says nothing of wrong ones")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rolekey.certificates import spki
 from rolekey.doctor.context import Context
-from rolekey.doctor.finding import Verdict, ok
+from rolekey.doctor.finding import Verdict, failed, ok
 from rolekey.doctor.key_file import content_of_key_file
 from rolekey.exportability import verdict
 from rolekey.identity import mismatch
@@ -46,16 +46,15 @@ def check_tpm_key(context: Context) -> Iterator[Verdict]:
     leaf = context.facts.certificate
     if leaf is not None and spki(area.public_key) != spki(leaf.public_key()):
         raise mismatch(leaf)
-    context.facts.attributes = area.key_attributes
+    context.admit(text, area.key_attributes)
     belongs = "" if leaf is None else ", belongs to the certificate"
-    yield ok(
-        f"{text}: {kind_of(area.public_key)}, TPM at {device.address}{belongs}; {verdict(context.facts.attributes)}"
-    )
-    has_none = settings.tpm.no_key_password or (file is not None and file.empty_auth)
-    if has_none:
+    yield ok(f"{text}: {kind_of(area.public_key)}, TPM at {device.address}{belongs}; {verdict(area.key_attributes)}")
+    if file is not None and file.empty_auth and settings.tpm.key_password is not None:
+        yield failed(f"a password was given, but {text} has none (emptyAuth)", "leave out --tpm-key-password")
+    elif (file is not None and file.empty_auth) or settings.tpm.no_key_password:
         yield ok("the key has no password")
-        return
-    if area.counts_wrong_passwords:
-        check_lockout(lockout, use_last_try=settings.use_last_try)
-        yield ok(f"{lockout.counter} of {lockout.maximum} wrong passwords are counted")
-    context.facts.holder = TokenName("TPM key", area.name[2:10].hex(), "", "")
+    else:
+        if area.counts_wrong_passwords:
+            check_lockout(lockout, use_last_try=settings.use_last_try)
+            yield ok(f"{lockout.counter} of {lockout.maximum} wrong passwords are counted")
+        context.facts.holder = TokenName("TPM key", area.name[2:10].hex(), "", "")

@@ -39,8 +39,6 @@ class Opening:
 
         def open_it() -> socket.socket:
             connection = connect(url, route, deadline, what)
-            import http.client  # noqa: F401, PLC0415 - slow; what sends over it needs it, when the token has signed
-
             with self._lock:
                 self._opened = connection
                 if self._is_given_up:

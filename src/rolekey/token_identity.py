@@ -1,7 +1,7 @@
 """A SigningIdentity from a PKCS#11 token: certificate and key share one session and one login."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,6 +82,11 @@ class FoundKey(Value):
     contents: TokenContents
     login: Login
 
+    @property
+    def public_key(self) -> bytes | None:
+        """The public half as SubjectPublicKeyInfo, or None where the token does not give it."""
+        return self.contents.public_key_of(self.key)
+
 
 class TokenIdentity:
     """Opens the identity whose key is in a token.
@@ -136,26 +141,36 @@ class TokenIdentity:
 
     def open_signer(self) -> PKCS11Signer:
         """As open(), the key alone; see identity.open_signer()."""
-        found = self.find_key()
-        with _kept(found.login) as login:
-            return self._signer(login, found.key)
+        return self.signer_of(self.find_key())
 
-    def find_key(self, option: str = "--private-key") -> FoundKey:
-        """Log in and find the key without its certificate, to look at it. Close the session.
+    def find_key(self, option: str = "--private-key", check: Callable[[Token], None] | None = None) -> FoundKey:
+        """Log in and find the key without its certificate. Close the session.
 
         Args:
             option: what the user names a key with.
+            check: raises where the token will not do, before a PIN is asked for.
 
         Raises:
             SignerError: the token or the key cannot be found, or the PIN is not to be had.
         """
         shown = _search(self._settings, self._key_uri, self._deadline)
         token = key_token(shown, None, None, self._key_uri, option=option)
+        if check:
+            check(token)
         with _kept(self._login(token, None)) as login:
             contents = self._contents(login.session)
             keys = self._private_keys(login.session)
             key = match_private_key(contents, keys, self._key_uri, None, None, derived=False, option=option)
             return FoundKey(key, contents, login)
+
+    def signer_of(self, found: FoundKey) -> PKCS11Signer:
+        """Signs with a key from find_key(), whose session it closes.
+
+        Raises:
+            UnsupportedKeyError: it may leave the token, and only one that cannot is wanted.
+        """
+        with _kept(found.login) as login:
+            return self._signer(login, found.key)
 
     def _open_with_hidden_certificate(
         self, shown: list[TokenContents], uri: PKCS11URI, judge: Judge

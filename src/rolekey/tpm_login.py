@@ -18,17 +18,20 @@ from rolekey.key_settings import KeySettings
 from rolekey.pin_record import Directories, TokenName
 from rolekey.pin_source import FORMS, PinSource
 from rolekey.pins import Pin, PinReader, PinSupply, usable_pin
+from rolekey.secret import Secret
 from rolekey.signers.tpm_connection import TPM
 from rolekey.signers.tpm_device import TPMDevice
 from rolekey.signers.tpm_key import TPMKey
 from rolekey.signers.tpm_objects import read_public
 from rolekey.signers.tpm_public import PublicArea
 from rolekey.tpm_passwords import Holder, Password, TPMPasswords, check_lockout
-from rolekey.tss2_key import HIERARCHIES
+from rolekey.tss2_key import HIERARCHIES, OWNER
 
 _TRIES_LEFT: dict[Tries, str] = {"low": " (few tries are left)", "last": " (THE LAST TRY)"}
 # The longest password that a hierarchy can have, in bytes: the longest hash of any TPM.
 _LONGEST = 64
+# Of a key whose nameAlg is SHA-256.
+_LONGEST_NEW = 32
 _PARENTS_OPTION = "--tpm-parent-password-source"
 
 
@@ -85,6 +88,42 @@ class TPMLogin:
             self._pins,
             use_last_try=self._settings.use_last_try,
         )
+
+    def open_owner(self, device: TPMDevice, text: str) -> TPMPasswords:
+        """Read what the owner's hierarchy needs, to make a key under it. Nothing is sent yet.
+
+        Args:
+            device: the TPM.
+            text: what messages call the new key.
+
+        Raises:
+            PinError: there is no password, or it cannot be one.
+        """
+        name = TokenName("TPM hierarchy", f"{OWNER:#x}", "", "")
+        parent = self._of_parent(device, OWNER, f"the parent of {text}", name)
+        use_last_try = self._settings.use_last_try
+        return TPMPasswords(None, parent, self._directories, self._deadline, self._pins, use_last_try=use_last_try)
+
+    def new_password(self) -> Secret | None:
+        """The password that a new key is to have, or None where no source is configured.
+
+        Raises:
+            ConfigurationError: the source is a question: a new password is not asked for.
+            PinError: it cannot be read, or is too long.
+        """
+        given, named = self._settings.tpm.key_password, self._settings.pin_source
+        if given is None and named is not None and named.kind == "prompt":
+            raise ConfigurationError(
+                "--pin-source is prompt, and the password of a new key is not asked for",
+                hint="put it into a file that only you can read, and give --pin-source file:/absolute/path",
+            )
+        pin = self._deadline.run("the password's source", self._pins.read) if given is None else None
+        secret = usable_pin(given, "--tpm-key-password") if given is not None else pin.secret if pin else None
+        if secret is not None and len(secret.reveal().encode()) > _LONGEST_NEW:
+            raise PinNotUsableError(
+                f"the password of a TPM key has at most {_LONGEST_NEW} bytes", hint="give a shorter one"
+            )
+        return secret
 
     def _own(self, device: TPMDevice, key: TPMKey) -> Password:
         holder = Holder(
@@ -149,10 +188,14 @@ class TPMLogin:
                 )
             return None
         number, text = key.file.parent, f"the parent of {key.text}"
+        # Noted under the key: what the parent is called, only the TPM knows.
+        name = TokenName("TPM key's parent", _name_of(key.area).serial, "", "")
+        return self._of_parent(device, number, text, name)
+
+    def _of_parent(self, device: TPMDevice, number: int, text: str, name_without: TokenName) -> Password:
+        source = self._settings.tpm.parent_password_source
         if source is None or source.kind == "none":
-            # Noted under the key: what the parent is called, only the TPM knows.
-            name = TokenName("TPM key's parent", _name_of(key.area).serial, "", "")
-            holder = Holder(name, text, _PARENTS_OPTION, 0, counted=number not in HIERARCHIES)
+            holder = Holder(name_without, text, _PARENTS_OPTION, 0, counted=number not in HIERARCHIES)
             return Password(holder, PinSource("no-parent-password"), None)
         holder = device.run("the TPM", lambda tpm: _parent_holder(tpm, number, text))
         pin = self._deadline.run("the password's source", self._parents_pins.read)

@@ -5,6 +5,7 @@ Most TPM keys count wrong passwords, all against one counter of the TPM, which t
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from rolekey.deadline import Deadline
 from rolekey.errors import PinIncorrectError, PinLockedError, PinNotUsableError, Tries
@@ -16,6 +17,8 @@ from rolekey.secret import Secret
 from rolekey.signers.tpm_authorization import Trials
 from rolekey.signers.tpm_connection import TPM, Lockout, Trial
 from rolekey.value import Value
+
+T = TypeVar("T")
 
 
 class Holder(Value):
@@ -85,7 +88,7 @@ class TPMPasswords:
         self._use_last_try = use_last_try
         self._spent = False
 
-    def send(self, tpm: TPM, work: Callable[[Trials], bytes]) -> bytes:
+    def send(self, tpm: TPM, work: Callable[[Trials], T]) -> T:
         """Do the work with the passwords, as signers.tpm.Passwords says.
 
         Raises:
@@ -99,7 +102,7 @@ class TPMPasswords:
             )
         trials = Trials(_trial(self._key), _trial(self._parent))
 
-        def run() -> bytes:
+        def run() -> T:
             return work(trials)
 
         for password, trial in ((self._key, trials.key), (self._parent, trials.parent)):
@@ -117,7 +120,7 @@ class TPMPasswords:
         if self._key is not None and self._key.secret is not None:
             self._supply.note(usable=usable)
 
-    def _guarded(self, tpm: TPM, run: Callable[[], bytes], password: Password, trial: Trial) -> Callable[[], bytes]:
+    def _guarded(self, tpm: TPM, run: Callable[[], T], password: Password, trial: Trial) -> Callable[[], T]:
         holder = password.holder
         seen: list[Lockout] = []
 
@@ -134,7 +137,7 @@ class TPMPasswords:
         guard = PinGuard(self._directories, target, password.source, self._deadline)
         return lambda: guard.attempt(run, lambda _error: trial.verdict, ready=ready)
 
-    def _watched(self, _tpm: TPM, run: Callable[[], bytes], password: Password, trial: Trial) -> Callable[[], bytes]:
+    def _watched(self, _tpm: TPM, run: Callable[[], T], password: Password, trial: Trial) -> Callable[[], T]:
         """The guard for what is said to have no password: whoever is killed meanwhile has done nothing wrong.
 
         Nothing is noted before the TPM has refused, and where nothing can be noted the key is used all the same.
@@ -142,7 +145,7 @@ class TPMPasswords:
         holder = password.holder
         record = PinRecord(self._directories, holder.name)
 
-        def watched() -> bytes:
+        def watched() -> T:
             entry = None
             with suppress(PinNotUsableError):
                 entry = record.find(password.source) if holder.counted else None

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from cryptography.hazmat import asn1
 from cryptography.x509 import ObjectIdentifier
 
-from rolekey.der import members
+from rolekey.der import members, sequence, tagged
 from rolekey.errors import AmbiguousMatchError, KeyNotFoundError, UnsupportedKeyError, printable
 from rolekey.value import Value
 
@@ -24,7 +24,8 @@ _OID_START = b"\x06\x06\x67\x81\x05\x0a\x01"
 _BEGIN = b"-----BEGIN TSS2 PRIVATE KEY-----"
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----(.*?)-----END \1-----", re.DOTALL)
 # The hierarchies of owner, null, endorsement and platform: TPM2_CreatePrimary makes the parent under them.
-HIERARCHIES = frozenset({0x40000001, 0x40000007, 0x4000000B, 0x4000000C})
+OWNER = 0x40000001
+HIERARCHIES = frozenset({OWNER, 0x40000007, 0x4000000B, 0x4000000C})
 _PERSISTENT = range(0x81000000, 0x82000000)
 _ANEW = "the file is damaged or no TPM key; make it anew with: openssl genpkey -provider tpm2 -provider default"
 
@@ -109,6 +110,20 @@ class TSS2Key(Value, kw_only=True):
             )
         except ValueError as error:
             raise UnsupportedKeyError(f"the TPM key in {name} cannot be read", hint=_ANEW) from error
+
+
+def loadable_pem(public: bytes, private: bytes, *, empty_auth: bool) -> bytes:
+    """The file of a key whose parent is the P-256 primary key under the owner's hierarchy.
+
+    Args:
+        public: TPM2B_PUBLIC with its size.
+        private: TPM2B_PRIVATE with its size: encrypted for the one TPM.
+        empty_auth: it has no password.
+    """
+    flag = tagged(b"\xa0", tagged(b"\x01", b"\xff" if empty_auth else b"\0"))
+    parts = (_OID_START + b"\x03", flag, tagged(b"\x02", OWNER.to_bytes(4)))
+    der = sequence(b"".join((*parts, tagged(b"\x04", public), tagged(b"\x04", private))))
+    return _BEGIN + b"\n" + base64.encodebytes(der) + _BEGIN.replace(b"BEGIN", b"END") + b"\n"
 
 
 def is_tss2(data: bytes) -> bool:

@@ -55,6 +55,7 @@ class _SecretText(click.ParamType):  # type: ignore[type-arg]  # as above
 
 TYPES: dict[str, Any] = {
     "text": click.STRING,
+    "texts": click.STRING,
     "secret": _SecretText(),
     "integer": _Number("integer", _go_integer),
     "seconds": _Number("seconds", float),

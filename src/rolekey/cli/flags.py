@@ -28,14 +28,14 @@ class Flag(Value):
 
     Args:
         name: with its dashes.
-        kind: what it takes.
+        kind: what it takes; "texts" may be given more than once.
         help: one line.
         default: where it is not given.
         choices: the only values of a text, if it has such.
     """
 
     name: str
-    kind: Literal["text", "secret", "boolean", "integer", "seconds"]
+    kind: Literal["text", "texts", "secret", "boolean", "integer", "seconds"]
     help: str
     default: Any = None
     choices: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ def option(flag: Flag) -> click.Option:
         return click.Option([flag.name], is_flag=True, help=flag.help)
     default = {} if flag.default is None else {"default": flag.default, "show_default": True}
     kind = Choice(flag.choices) if flag.choices else TYPES[flag.kind]
-    return click.Option([flag.name], type=kind, help=flag.help, **default)
+    return click.Option([flag.name], type=kind, help=flag.help, multiple=flag.kind == "texts", **default)
 
 
 class HelperCommand(click.Command):

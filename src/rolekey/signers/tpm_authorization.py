@@ -5,7 +5,7 @@ A password is never sent: it keys the HMAC of a session, which a secret salts th
 
 from typing import Any
 
-from tpm2_pytss import ESYS_TR, TPM2_ALG, TPM2_SE, TPM2B_PUBLIC, TPML_PCR_SELECTION, TPMT_SYM_DEF
+from tpm2_pytss import ESYS_TR, TPM2_ALG, TPM2_SE, TPM2B_PUBLIC, TPMA_SESSION, TPML_PCR_SELECTION, TPMT_SYM_DEF
 
 from rolekey.errors import TokenOperationError
 from rolekey.signers.tpm_connection import TPM, Trial, return_code
@@ -106,6 +106,30 @@ def authorize(tpm: TPM, key: TPMKey, trials: Trials) -> tuple[Authorization, Aut
     # Sessions outlive the key that salted them, and there is little room.
     tpm.unload(salt_key)
     return own, parents
+
+
+def authorize_hierarchy(tpm: TPM, trial: Trial | None) -> Authorization:
+    """Start what a hierarchy needs; an empty password needs no session.
+
+    Args:
+        tpm: an open connection.
+        trial: its password; None where there is none to go with it.
+    """
+    if trial is None or trial.secret is None:
+        return Authorization(trial=trial)
+    salt_key = _salt_key(tpm)
+    session = _start(tpm, TPM2_SE.HMAC, salt_key)
+    tpm.unload(salt_key)
+    return Authorization(session, trial)
+
+
+def encrypting_session(tpm: TPM) -> Any:
+    """A session over which a new key's password goes to the TPM encrypted, with an empty password of its own."""
+    salt_key = _salt_key(tpm)
+    session = _start(tpm, TPM2_SE.HMAC, salt_key)
+    tpm.unload(salt_key)
+    tpm.esapi.trsess_set_attributes(session, TPMA_SESSION.DECRYPT | TPMA_SESSION.CONTINUESESSION)
+    return session
 
 
 def _start(tpm: TPM, kind: Any, salt_key: Any, hash_name: str = "sha256") -> Any:

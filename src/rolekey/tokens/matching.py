@@ -288,9 +288,14 @@ def key_token(
         found = [t for t in found if (t.slot_id, t.serial) == (home.slot_id, home.serial)] or found
     if len(found) > 1 and certificate is not None:
         found = _showing(tokens, certificate) or found
-    if len(found) > 1:
-        raise _ambiguous(f"tokens match {uri.selector()}", [token.uri() for token in found], option)
-    return found[0]
+    return one_token(found, uri, option)
+
+
+def one_token(tokens: Sequence[Token], uri: PKCS11URI, option: str) -> Token:
+    """The only one of the tokens that a URI selects; AmbiguousMatchError where there are more."""
+    if len(tokens) > 1:
+        raise _ambiguous(f"tokens match {uri.selector()}", [token.uri() for token in tokens], option)
+    return tokens[0]
 
 
 def _showing(tokens: Sequence[TokenContents], certificate: Certificate) -> list[Token]:

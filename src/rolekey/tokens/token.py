@@ -15,6 +15,7 @@ from rolekey.tokens.attributes import strict_attributes
 from rolekey.tokens.failures import code_name, translate, translated
 from rolekey.tokens.library import Library
 from rolekey.tokens.objects import TokenCertificate, TokenObject, TokenPrivateKey, TokenPublicKey, find_objects
+from rolekey.tokens.writing import TokenWriter, writing_attributes, writing_failure
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +115,11 @@ class Token:
         return bool(self._flags & TokenFlag.PROTECTED_AUTHENTICATION_PATH)
 
     @property
+    def write_protected(self) -> bool:
+        """Whether nothing can be changed in the token (CKF_WRITE_PROTECTED)."""
+        return bool(self._flags & TokenFlag.WRITE_PROTECTED)
+
+    @property
     def may_want_a_person(self) -> bool:
         """Whether the token may wait for a touch or its own PIN pad. Touches are not announced: every card may."""
         return self._removable or (self.login_required and self.protected_authentication_path)
@@ -161,21 +167,25 @@ class Token:
         with translated(f"token {self}"):
             self._flags = self._token.slot.get_token().flags
 
-    def open(self, pin: Secret | ProtectedAuthentication | None = None) -> "TokenSession":
-        """Open a read-only session; with a PIN, log in as the user: one C_Login.
+    def open(self, pin: Secret | ProtectedAuthentication | None = None, *, writable: bool = False) -> "TokenSession":
+        """Open a session; with a PIN, log in as the user: one C_Login.
 
         Args:
             pin: PROTECTED has the token ask for it; None logs nobody in.
+            writable: objects can be made and removed in it; else it is read-only.
 
         Raises:
             PinError: the PIN was not accepted, with its subclass and ``tries``.
             SignerError: the token failed.
         """
         try:
-            return TokenSession(self, self._token.open(user_pin=_user_pin(pin), attribute_mapper=strict_attributes()))
+            mapper = writing_attributes() if writable else strict_attributes()
+            session = self._token.open(user_pin=_user_pin(pin), attribute_mapper=mapper, rw=writable)
+            return TokenSession(self, session)
         except pkcs11.PKCS11Error as error:
             doing = f"token {self}: login" if pin else f"token {self}: open a session"
-            failure = translate(error, doing, with_pin=pin is not None)
+            told = pin is not None or not writable
+            failure = translate(error, doing, with_pin=pin is not None) if told else writing_failure(error, doing)
             if isinstance(failure, PinIncorrectError):
                 failure.tries = self.tries_now()
             raise failure from error
@@ -228,6 +238,10 @@ class TokenSession:
         """The private keys that are visible now."""
         with translated(f"token {self.token}: search private keys"):
             return find_objects(self._session, TokenPrivateKey)
+
+    def write(self) -> TokenWriter:
+        """What makes and removes objects, through a session that was opened as writable."""
+        return TokenWriter(self._session, f"token {self.token}")
 
     def close(self) -> None:
         """Log out, if logged in, and close. A token that is gone is no error."""

@@ -21,9 +21,9 @@
  *   pad-pin=HEX          what C_Login is given where the program gave it no PIN: as if somebody had used a PIN pad
  *   hide=N add=N         a mechanism taken out of, or added to, C_GetMechanismList
  *
- * The detail is: C_Login's user type; C_SignInit's mechanism; the first type of C_GetAttributeValue; for C_Sign 1 with a
- * buffer and 0 for the question after the length; otherwise 0. A C_Login without a PIN has a second line, as
- * C_Login(NULL).
+ * The detail is: C_Login's user type; C_SignInit's and C_GenerateKeyPair's mechanism; the first type of
+ * C_GetAttributeValue; for C_Sign 1 with a buffer and 0 for the question after the length; otherwise 0. A C_Login
+ * without a PIN has a second line, as C_Login(NULL).
  *
  * Written from the OASIS standard's function list and structures (PKCS#11 v2.40, base specification): on Unix every
  * parameter is a pointer or a CK_ULONG, both as wide as `unsigned long`, and structures have their natural alignment.
@@ -40,6 +40,7 @@
 
 typedef unsigned long word;
 typedef word (*function)(word, word, word, word, word);
+typedef void (*any_function)(void);
 
 enum { FUNCTIONS = 68, MAX_TEXT = 512, MAX_RULES = 256, MAX_SESSIONS = 512, MAX_MECHANISMS = 1024 };
 #define ANY (~0ul)
@@ -87,8 +88,8 @@ struct attribute { /* CK_ATTRIBUTE */
 enum {
   C_Initialize = 0, C_Finalize = 1, C_GetInfo = 2, C_GetFunctionList = 3, C_GetSlotList = 4, C_GetSlotInfo = 5,
   C_GetTokenInfo = 6, C_GetMechanismList = 7, C_OpenSession = 12, C_CloseSession = 13, C_Login = 18, C_Logout = 19,
-  C_GetAttributeValue = 24, C_FindObjectsInit = 26, C_FindObjects = 27, C_FindObjectsFinal = 28, C_SignInit = 42,
-  C_Sign = 43
+  C_CreateObject = 20, C_DestroyObject = 22, C_GetAttributeValue = 24, C_FindObjectsInit = 26, C_FindObjects = 27, C_FindObjectsFinal = 28, C_SignInit = 42,
+  C_Sign = 43, C_GenerateKeyPair = 59
 };
 
 struct text {
@@ -311,8 +312,20 @@ static word pass(const char *name, int which, int has_session, word a, word b, w
   X(C_Initialize, 0) X(C_Finalize, 0) X(C_GetInfo, 0) X(C_GetSlotList, 0) X(C_GetSlotInfo, 0) X(C_GetTokenInfo, 0) \
   X(C_GetMechanismList, 0) X(C_OpenSession, 0) X(C_CloseSession, 1) X(C_Login, 1) X(C_Logout, 1) \
   X(C_GetAttributeValue, 1) X(C_FindObjectsInit, 1) X(C_FindObjects, 1) X(C_FindObjectsFinal, 1) X(C_SignInit, 1) \
-  X(C_Sign, 1)
+  X(C_Sign, 1) X(C_CreateObject, 1) X(C_DestroyObject, 1)
 EACH_FUNCTION(WRAPPER)
+
+/* It has three arguments more than any other that matters here. */
+static word shim_C_GenerateKeyPair(word a, word b, word c, word d, word e, word f, word g, word h) {
+  typedef word (*of_eight)(word, word, word, word, word, word, word, word);
+  word detail = b ? ((struct mechanism *)b)->type : 0;
+  write_log("C_GenerateKeyPair", detail);
+  struct rule rule = rules_for("C_GenerateKeyPair", slot_of(a), detail);
+  while (rule.hang) sleep(3600);
+  if (rule.result != ANY && !rule.after) return rule.result;
+  word result = ((of_eight)(any_function)real->call[C_GenerateKeyPair])(a, b, c, d, e, f, g, h);
+  return rule.result != ANY ? rule.result : result;
+}
 
 static word shim_C_GetFunctionList(word list, word b, word c, word d, word e) {
   (void)b, (void)c, (void)d, (void)e;
@@ -332,6 +345,7 @@ static void load(void) {
   wrapped.call[C_GetFunctionList] = shim_C_GetFunctionList;
 #define PUT(name, has_session) wrapped.call[name] = shim_##name;
   EACH_FUNCTION(PUT)
+  wrapped.call[C_GenerateKeyPair] = (function)(any_function)shim_C_GenerateKeyPair;
 }
 
 /* The one name that a program looks up. */

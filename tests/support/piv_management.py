@@ -1,4 +1,4 @@
-"""What writes a PIV card: its management key, as SP 800-73-4 (3.2.4) has two parties prove to each other that they have it.
+"""What writes a PIV card: its management key. Each side proves to the other that it has it (NIST SP 800-73-4, part 2).
 
 A YubiKey leaves the factory with one that is known, and firmware 5.7 took AES-192 for it in place of Triple DES.
 """
@@ -91,7 +91,7 @@ class ManagementKey:
         self.algorithm, self._value = data[0], data[3:]
 
     def metadata(self) -> bytes:
-        """What the card says of the key: its algorithm, that no finger is asked for, and whether it is the factory's."""
+        """What the card says of the key: its algorithm, that it waits for no finger, and whether it is the factory's."""
         is_factory = bytes([self._value == FACTORY_KEY])
         return encode(1, bytes([self.algorithm])) + encode(2, bytes([0, _NO_TOUCH])) + encode(5, is_factory)
 

@@ -854,6 +854,18 @@ INSPECTED = [
     (4, "the PIN was not accepted", ["list", "{uri}?pin-value={wrong_pin}"]),
     (3, "no token matches", ["list", "pkcs11:token=a?pin-value={pin}"]),
     (2, "2 arguments are given", ["list", "{uri}", PASSPHRASE]),
+    (0, "verdict: this key cannot", ["generate", "{uri}-new?pin-value={pin}", "--type", "p256", "--force"]),
+    (3, "already holds", ["generate", "{uri}", "--pin-source", "env:HSM_PIN", "--type", "p256"]),
+    (4, "the PIN was not accepted", ["generate", "{uri}-new?pin-value={wrong_pin}", "--type", "p256"]),
+    (0, "-----BEGIN CERTIFICATE REQUEST-----", ["csr", "{uri}?pin-value={pin}", "--subject", "CN=a", "--out", "-"]),
+    (4, "the PIN was not accepted", ["csr", "{uri}?pin-value={wrong_pin}", "--subject", "CN=a", "--out", "-"]),
+    (2, "--out has a pin-value", ["csr", "{uri}", "--subject", "CN=a", "--out", "'{uri}?pin-value={pin}'"]),
+    (2, "--out is a URI", ["csr", "{uri}", "--subject", "CN=a", "--out", "pkcs11:object={pin}"]),
+    (2, "--subject is no name", ["csr", "{uri}", "--subject", PASSPHRASE, "--out", "-"]),
+    (2, "--san has a kind", ["csr", "{uri}", "--subject", "CN=a", "--san", PASSPHRASE, "--out", "-"]),
+    (0, "it is there already", ["import-certificate", "{uri}?pin-value={pin}", "{certificate}"]),
+    (4, "the PIN was not accepted", ["import-certificate", "{uri}?pin-value={wrong_pin}", "{certificate}"]),
+    (2, "FILE has a pin-value", ["import-certificate", "{uri}", "{uri}?pin-value={pin}"]),
 ]
 
 
@@ -861,15 +873,47 @@ INSPECTED = [
 @pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
 @pytest.mark.parametrize(("code", "says", "words"), INSPECTED)
 def test_key_keeps_its_secrets(code, says, words, debug, own_token, tmp_path):
-    """`rolekey key inspect` and `key list` write no PIN and no password anywhere, whatever comes of it."""
+    """The commands of `rolekey key` write no PIN and no password anywhere, whatever comes of it."""
     token, module, environment = own_token
-    inputs = {"uri": token.uri("p-256", with_pin=False), "pin": PIN, "wrong_pin": WRONG_PIN}
+    inputs = {
+        "certificate": token.certificate("p-256"),
+        "uri": token.uri("p-256", with_pin=False),
+        "pin": PIN,
+        "wrong_pin": WRONG_PIN,
+    }
     filled = [word.format_map(inputs) for word in words]
     command = ["-m", "rolekey", "key", *filled, "--pkcs11-lib", str(module), *(["--debug"] if debug else [])]
     traces = traces_of_process(tmp_path, [*command, "--timeout", GENEROUS], environment | {"HSM_PIN": PIN})
     assert traces.code == code, traces.stderr
     assert says in (traces.stderr if code else traces.stdout).decode()
     for place, contents in (("stdout", traces.stdout), *traces.places()):
+        assert not found_in(contents), f"{place}: {contents!r}"
+    assert traces.children == []
+
+
+@pytest.mark.rig("swtpm")
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+@pytest.mark.parametrize("words", [["--tpm-key-password", TPM_PASSWORD], ["--pin-source", "env:TPM_PASSWORD"]])
+def test_a_new_tpm_key_keeps_its_password(words, debug, tpm_inputs, tmp_path):
+    """`rolekey key generate` writes the password of a new TPM key nowhere, its file included."""
+    made = tmp_path / "new.key"
+    command = [
+        "-m",
+        "rolekey",
+        "key",
+        "generate",
+        str(made),
+        "--type",
+        "p256",
+        "--tpm-tcti",
+        tpm_inputs["tcti"],
+        *words,
+    ]
+    (tmp_path / "traces").mkdir()
+    command += ["--timeout", GENEROUS, *(["--debug"] if debug else [])]
+    traces = traces_of_process(tmp_path / "traces", command, {"TPM_PASSWORD": TPM_PASSWORD})
+    assert traces.code == 0, traces.stderr
+    for place, contents in (("stdout", traces.stdout), ("the file", made.read_bytes()), *traces.places()):
         assert not found_in(contents), f"{place}: {contents!r}"
     assert traces.children == []
 

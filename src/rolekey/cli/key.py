@@ -52,6 +52,7 @@ def generate(reference: str, **values: Any) -> None:
     lines = [("key", made.key), ("type", kind), ("in", made.place)]
     lines += [("replaced", what) for what in made.replaced]
     lines += [(name, written(value)) for name, value in made.attributes.values]
+    lines += [(name, "true, which was not asked for") for name in made.other_usages]
     lines += [("verdict", verdict(made.attributes))]
     _print(f"{name}: {text}" for name, text in lines)
     check_made(made)

@@ -16,7 +16,7 @@ COMMANDS = {
     "credential-process": ("credential_process", "credential_process", "Print temporary credentials for an SDK."),
     "emulator": ("emulator", "emulator", "Run a local IAM Roles Anywhere for trying and testing."),
     "exec": ("exec", "exec_command", "Run a command with credentials in its environment."),
-    "key": ("key", "key", "Look at private keys, and whether they can leave their hardware."),
+    "key": ("key", "key", "Make private keys, get them certified, and see whether they can leave their hardware."),
     "login": ("login", "login", "Ask for PIN and touch now, and keep the credentials."),
     "pin": ("pin", "pin", "List or forget PIN sources that a token refused."),
     "read-certificate-data": (

@@ -25,12 +25,14 @@ class Made(Value):
         place: where it is.
         attributes: what its hardware says of it.
         replaced: what was removed for it.
+        other_usages: what it may be used for besides signatures, where the hardware does not do as it was told.
     """
 
     key: str
     place: str
     attributes: KeyAttributes
     replaced: tuple[str, ...] = ()
+    other_usages: tuple[str, ...] = ()
 
 
 def generate_in_token(
@@ -98,6 +100,7 @@ def _generate(token: Token, writer: TokenWriter, uri: PKCS11URI, kind: KeyKind, 
         place=f"token {token}",
         attributes=key.attributes(),
         replaced=tuple(entry.what for entry in old),
+        other_usages=writer.other_usages(key),
     )
 
 

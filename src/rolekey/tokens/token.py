@@ -252,7 +252,7 @@ class TokenSession:
 
     def write(self) -> TokenWriter:
         """What makes and removes objects, through a session that was opened as writable."""
-        return TokenWriter(self._session, f"token {self.token}")
+        return TokenWriter(self._session, f"token {self.token}", _field(self.token.library.manufacturer_id))
 
     def close(self) -> None:
         """Log out, if logged in, and close. A token that is gone is no error."""

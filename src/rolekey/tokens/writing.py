@@ -35,6 +35,15 @@ _NOT_OFFERED = (
 # A token that says so has made nothing: it may take a shorter template.
 _TEMPLATE_REFUSED = (codes.AttributeTypeInvalid, codes.AttributeValueInvalid, codes.TemplateInconsistent)
 
+# Then no usage but the signature is mentioned, and the others are the token's choice.
+_UNSAID = dict.fromkeys(
+    (Attribute.ENCRYPT, Attribute.WRAP, Attribute.VERIFY, Attribute.DECRYPT, Attribute.UNWRAP, Attribute.DERIVE),
+    pkcs11.DEFAULT,
+)
+_OTHER_USAGES = (Attribute.DECRYPT, Attribute.UNWRAP, Attribute.DERIVE, Attribute.SIGN_RECOVER)
+# The maker of tpm2-pkcs11, which fails on a longer template with CKR_GENERAL_ERROR, and leaves objects in the TPM.
+_TERSE = "tpm2-software"
+
 
 class KeyKind(Value):
     """A type of key that a token can be asked for.
@@ -93,11 +102,13 @@ class TokenWriter:
     Args:
         session: python-pkcs11's, read-write and logged in.
         place: what an error calls the token.
+        maker: of the module.
     """
 
-    def __init__(self, session: Any, place: str) -> None:
+    def __init__(self, session: Any, place: str, maker: str) -> None:
         self._session = session
         self._place = place
+        self._terse = maker.startswith(_TERSE)
 
     def named(self, label: str | None, object_id: bytes | None) -> list[Stored]:
         """The keys and certificates that have a name.
@@ -142,11 +153,9 @@ class TokenWriter:
         """
         with self._explained(f"make a {kind.name} key", makes=kind.name):
             try:
-                pair = self._generate(kind, label, object_id, {})
+                pair = self._generate(kind, label, object_id, _UNSAID if self._terse else {})
             except _TEMPLATE_REFUSED:
-                # Some know only what the standard demands: a usage that is not mentioned is the token's choice.
-                unsaid = (Attribute.DECRYPT, Attribute.UNWRAP, Attribute.DERIVE, Attribute.ENCRYPT, Attribute.WRAP)
-                pair = self._generate(kind, label, object_id, dict.fromkeys(unsaid, pkcs11.DEFAULT))
+                pair = self._generate(kind, label, object_id, _UNSAID)
             return TokenPrivateKey.read(pair[1])
 
     def _generate(self, kind: KeyKind, label: str | None, object_id: bytes, more: dict[Attribute, Any]) -> Any:
@@ -162,6 +171,18 @@ class TokenWriter:
             public_template={**curve, **more},
             private_template={**kept, **more},
         )
+
+    def other_usages(self, key: TokenPrivateKey) -> tuple[str, ...]:
+        """What a key that was made may be used for besides signatures, such as ``CKA_DECRYPT``.
+
+        Args:
+            key: from generate().
+
+        Raises:
+            SignerError: the token failed.
+        """
+        with self._explained(f"read the usage of the key {key}"):
+            return tuple(f"CKA_{usage.name}" for usage in _OTHER_USAGES if _is_set(key.handle, usage))
 
     def store(self, certificate: Certificate, label: str, object_id: bytes) -> None:
         """Store a certificate, as a public object and without CKA_TRUSTED.
@@ -213,6 +234,13 @@ class TokenWriter:
             yield
         except pkcs11.PKCS11Error as error:
             raise writing_failure(error, f"{self._place}: {doing}", makes) from error
+
+
+def _is_set(handle: Any, attribute: Attribute) -> bool:
+    try:
+        return bool(handle[attribute])
+    except (codes.AttributeTypeInvalid, codes.AttributeSensitive):
+        return False
 
 
 def writing_failure(error: pkcs11.PKCS11Error, doing: str, makes: str = "") -> SignerError:

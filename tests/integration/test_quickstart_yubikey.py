@@ -55,8 +55,7 @@ def test_the_page(rig, environment):
     """Every block runs and prints what the page shows.
 
     The key is used twice, for the request and for the credentials: what comes after is the cache's. A PIN is sent six
-    times, once each: to be changed, for these two, for two looks at the key, and the wrong one. Nothing stays behind but
-    the record of PINs.
+    times: to be changed, for these two, for two looks at the key, and the wrong one.
     """
     done = run(environment, "scripts/moto", "python", tutorial.__file__, str(PAGE))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -91,7 +91,7 @@ class ManagementKey:
         self.algorithm, self._value = data[0], data[3:]
 
     def metadata(self) -> bytes:
-        """What the card says of the key: its algorithm, that it waits for no finger, and whether it is the factory's."""
+        """What the card says of the key: its algorithm, that it needs no touch, and whether it is the factory's."""
         is_factory = bytes([self._value == FACTORY_KEY])
         return encode(1, bytes([self.algorithm])) + encode(2, bytes([0, _NO_TOUCH])) + encode(5, is_factory)
 

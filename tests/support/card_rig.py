@@ -103,10 +103,28 @@ def card_in_reader(pcscd: Pcscd, directory: Path, *, reader: int = 0, serial: in
     for slot, leaf in leaves.items():
         card.put_key(slot, leaf.key, leaf.certificate)
     write_files(directory, issuer, {label: leaves[slot] for label, slot in SLOTS.items()}, PIN)
-    rig = CardRig(card, pcscd, directory, reader)
+    with _inserted(CardRig(card, pcscd, directory, reader)) as rig:
+        yield rig
+
+
+@contextmanager
+def empty_card_in_reader(pcscd: Pcscd, directory: Path, version: tuple[int, int, int]) -> Iterator[CardRig]:
+    """A new card as it leaves the factory, in the first reader for the length of a with block.
+
+    Args:
+        pcscd: the daemon.
+        directory: of no use to an empty card.
+        version: the YubiKey's firmware.
+    """
+    with _inserted(CardRig(VirtualCard(PIN, version=version), pcscd, directory)) as rig:
+        yield rig
+
+
+@contextmanager
+def _inserted(rig: CardRig) -> Iterator[CardRig]:
     rig.insert()
     try:
         yield rig
     finally:
-        card.remove()
+        rig.card.remove()
         rig.remove()

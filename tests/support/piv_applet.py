@@ -1,8 +1,8 @@
 """The PIV application of a card (NIST SP 800-73-4), with the additions by which a YubiKey is known.
 
 It has what PKCS#11 modules use to find objects, to log in and to sign: SELECT, GET DATA, VERIFY, CHANGE REFERENCE DATA,
-RESET RETRY COUNTER, GENERAL AUTHENTICATE, and the YubiKey's version, serial number, metadata and attestation. Keys are
-put into it by the test, never by a command.
+RESET RETRY COUNTER, GENERAL AUTHENTICATE, and the YubiKey's version, serial number, metadata and attestation; and, for
+who has the management key, what Yubico's tool fills an empty card with: GENERATE ASYMMETRIC KEY PAIR and PUT DATA.
 """
 
 import hashlib
@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from support.card_apdu import Command, StatusWordError, decode, encode
-from support.piv_keys import ALWAYS, INCORRECT_DATA, NEVER, ONCE, Secret, Slot
+from support.piv_keys import ALWAYS, INCORRECT_DATA, NEVER, ONCE, Secret, Slot, generate_key
+from support.piv_management import MANAGEMENT_KEY, SECURITY_STATUS, ManagementKey
 from support.pki import PrivateKey, make_name, make_root
 
 APPLICATION = bytes.fromhex("A000000308000010000100")
@@ -35,7 +36,6 @@ _FASC_N = bytes.fromhex("d4e739da739ced39ce739d836858210842108421084210c3f3")
 
 NOT_FOUND = 0x6A82
 REFERENCE_NOT_FOUND = 0x6A88
-SECURITY_STATUS = 0x6982
 NO_SUCH_COMMAND = 0x6D00
 
 
@@ -53,6 +53,7 @@ class PIVApplet:
         self.puk = Secret(b"12345678", 3)
         self.serial = serial
         self.version = version
+        self.management = ManagementKey(version)
         self.sign_delay = 0.0
         self.pull_after: float | None = None
         self.signatures: Counter[int] = Counter()
@@ -63,7 +64,8 @@ class PIVApplet:
         self._personalize()
 
     def end_session(self) -> None:
-        """What a reset or another SELECT forgets: that the PIN was given."""
+        """What a reset or another SELECT forgets: that the PIN was given, and the management key shown."""
+        self.management.forget()
         self.selected = False
         self._verified = False
         self._fresh = False  # the PIN was given and no key was used since
@@ -96,12 +98,15 @@ class PIVApplet:
             0x20: self._verify,
             0x24: self._change_reference,
             0x2C: self._reset_retry_counter,
+            0x47: self._generate,
             0x87: self._general_authenticate,
             0xCB: self._get_data,
+            0xDB: self._put_data,
             0xF7: self._metadata,
             0xF8: lambda _: self.serial.to_bytes(4, "big"),
             0xF9: self._attest,
             0xFD: lambda _: bytes(self.version),
+            0xFF: self._set_management_key,
         }
         if not self.selected or command.instruction not in commands:
             raise StatusWordError(NO_SUCH_COMMAND)
@@ -142,6 +147,36 @@ class PIVApplet:
             raise StatusWordError(NOT_FOUND)
         return encode(0x53, self._objects[name])
 
+    def _put_data(self, command: Command) -> bytes:
+        self.management.require()
+        fields = decode(command.data)
+        if 0x5C not in fields or 0x53 not in fields:
+            raise StatusWordError(INCORRECT_DATA)
+        name = int.from_bytes(fields[0x5C], "big")
+        if fields[0x53]:
+            self._objects[name] = fields[0x53]
+        else:
+            self._objects.pop(name, None)
+        return b""
+
+    def _generate(self, command: Command) -> bytes:
+        self.management.require()
+        wanted = decode(decode(command.data).get(0xAC, b""))
+        if command.p2 not in CERTIFICATE_OBJECTS:
+            raise StatusWordError(INCORRECT_DATA)
+        key = generate_key(wanted.get(0x80, b""))
+        # A certificate that is there stays, whatever the new key is, as in a real card.
+        policy = wanted.get(0xAA, b"")[:1] or bytes([_POLICY.get(command.p2, ONCE)])
+        touch = wanted.get(0xAB, b"")[:1] or bytes([NEVER])
+        slot = self._keys[command.p2] = Slot(key, policy[0], touch[0])
+        return encode(0x7F49, slot.public())
+
+    def _set_management_key(self, command: Command) -> bytes:
+        if command.p1 != 0xFF:
+            raise StatusWordError(INCORRECT_DATA)
+        self.management.replace(command.data)
+        return b""
+
     def _verify(self, command: Command) -> bytes:
         if command.p2 != 0x80:
             raise StatusWordError(REFERENCE_NOT_FOUND)
@@ -175,8 +210,10 @@ class PIVApplet:
         return b""
 
     def _general_authenticate(self, command: Command) -> bytes:
-        slot = self._keys.get(command.p2)
         request = decode(decode(command.data).get(0x7C, b""))
+        if command.p2 == MANAGEMENT_KEY:
+            return self.management.authenticate(command.p1, request)
+        slot = self._keys.get(command.p2)
         if slot is None or slot.algorithm != command.p1 or 0x81 not in request:
             raise StatusWordError(INCORRECT_DATA)
         fresh, self._fresh = self._fresh, False
@@ -199,10 +236,12 @@ class PIVApplet:
         if command.p2 in (0x80, 0x81):
             secret = self.pin if command.p2 == 0x80 else self.puk
             return encode(1, b"\xff") + encode(5, b"\0") + encode(6, bytes([secret.tries, secret.left]))
+        if command.p2 == MANAGEMENT_KEY:
+            return self.management.metadata()
         slot = self._keys.get(command.p2)
         if slot is None:
             raise StatusWordError(REFERENCE_NOT_FOUND)
-        policies = bytes([slot.policy, 1])  # touch: never
+        policies = bytes([slot.policy, slot.touch])
         return encode(1, bytes([slot.algorithm])) + encode(2, policies) + encode(3, b"\1") + encode(4, slot.public())
 
     def _attest(self, command: Command) -> bytes:
@@ -214,7 +253,7 @@ class PIVApplet:
         facts = {
             3: bytes(self.version),
             7: b"\x02" + bytes([number]) + self.serial.to_bytes(number, "big"),
-            8: bytes([slot.policy, 1]),
+            8: bytes([slot.policy, slot.touch]),
         }
         extensions = [
             (x509.UnrecognizedExtension(x509.ObjectIdentifier(f"1.3.6.1.4.1.41482.3.{part}"), value), False)

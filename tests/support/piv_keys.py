@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
 
 from support.card_apdu import StatusWordError, encode
 
-NEVER, ONCE, ALWAYS = 1, 2, 3  # when a key asks for the PIN
+NEVER, ONCE, ALWAYS = 1, 2, 3  # when a key asks for the PIN; of the touch, ALWAYS is 2 and once in 15 seconds is 3
 _RSA_2048, _P_256, _P_384 = 0x07, 0x11, 0x14
 _HASHES: dict[int, hashes.SHA256 | hashes.SHA384] = {32: hashes.SHA256(), 48: hashes.SHA384()}
 
@@ -53,12 +53,30 @@ class Secret:
         return 0x63C0 | self.left if self.left else PIN_BLOCKED
 
 
+def generate_key(algorithm: bytes) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+    """A new key.
+
+    Args:
+        algorithm: SP 800-78-4's identifier, one byte.
+
+    Raises:
+        StatusWordError: the card makes no such key.
+    """
+    if algorithm == bytes([_RSA_2048]):
+        return rsa.generate_private_key(65537, 2048)
+    curves = {bytes([_P_256]): ec.SECP256R1(), bytes([_P_384]): ec.SECP384R1()}
+    if algorithm not in curves:
+        raise StatusWordError(INCORRECT_DATA)
+    return ec.generate_private_key(curves[algorithm])
+
+
 @dataclass(frozen=True)
 class Slot:
     """A key in the card."""
 
     key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
     policy: int
+    touch: int = NEVER
 
     @property
     def algorithm(self) -> int:

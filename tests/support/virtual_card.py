@@ -33,11 +33,14 @@ class VirtualCard:
     Args:
         pin: the user's PIN; three wrong ones in a row lock it.
         serial: its number.
+        version: its firmware.
     """
 
-    def __init__(self, pin: str = "123456", serial: int = 10_000_001) -> None:
+    def __init__(
+        self, pin: str = "123456", serial: int = 10_000_001, version: tuple[int, int, int] = (5, 4, 3)
+    ) -> None:
         self.serial = serial
-        self._applet = PIVApplet(pin, serial)
+        self._applet = PIVApplet(pin, serial, version)
         self._transport = Transport(self._applet.execute)
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None

@@ -66,7 +66,7 @@ class ContextSignature:
             else:
                 self._sign_in_one_call(pin)
         except PinIncorrectError as error:
-            error.tries = self._token.tries_now()
+            self._token.tell_tries(error)
             raise
 
     def finish(self) -> bytes:

@@ -18,6 +18,11 @@ from rolekey.tokens.objects import TokenCertificate, TokenObject, TokenPrivateKe
 from rolekey.tokens.writing import TokenWriter, writing_attributes, writing_failure
 
 log = logging.getLogger(__name__)
+_TRIES_LEFT: dict[Tries, str] = {
+    "low": "; few tries are left",
+    "last": "; one try is left",
+    "none": "; no try is left, and the PIN is locked",
+}
 
 
 class ProtectedAuthentication(Enum):
@@ -187,14 +192,20 @@ class Token:
             told = pin is not None or not writable
             failure = translate(error, doing, with_pin=pin is not None) if told else writing_failure(error, doing)
             if isinstance(failure, PinIncorrectError):
-                failure.tries = self.tries_now()
+                self.tell_tries(failure)
             raise failure from error
 
-    def tries_now(self) -> Tries:
-        """What the token says of the tries that are left, asked anew where it answers."""
+    def tell_tries(self, error: PinIncorrectError) -> None:
+        """Put into an error what the token says of the tries that are left, asked anew where it answers.
+
+        Args:
+            error: of the PIN that was just sent.
+        """
         with suppress(SignerError):
             self.refresh()
-        return self.tries
+        error.tries = self.tries
+        error.message += _TRIES_LEFT.get(self.tries, "")
+        error.args = (error.message,)
 
     def mechanisms(self) -> frozenset[str]:
         """Names of the mechanisms that the token lists, without ``CKM_``; empty where it lists none."""

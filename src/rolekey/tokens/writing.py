@@ -36,11 +36,8 @@ _NOT_OFFERED = (
 _TEMPLATE_REFUSED = (codes.AttributeTypeInvalid, codes.AttributeValueInvalid, codes.TemplateInconsistent)
 
 # Then no usage but the signature is mentioned, and the others are the token's choice.
-_UNSAID = dict.fromkeys(
-    (Attribute.ENCRYPT, Attribute.WRAP, Attribute.VERIFY, Attribute.DECRYPT, Attribute.UNWRAP, Attribute.DERIVE),
-    pkcs11.DEFAULT,
-)
 _OTHER_USAGES = (Attribute.DECRYPT, Attribute.UNWRAP, Attribute.DERIVE, Attribute.SIGN_RECOVER)
+_UNSAID = dict.fromkeys((Attribute.ENCRYPT, Attribute.WRAP, Attribute.VERIFY, *_OTHER_USAGES), pkcs11.DEFAULT)
 # The maker of tpm2-pkcs11, which fails on a longer template with CKR_GENERAL_ERROR, and leaves objects in the TPM.
 _TERSE = "tpm2-software"
 
@@ -161,6 +158,8 @@ class TokenWriter:
     def _generate(self, kind: KeyKind, label: str | None, object_id: bytes, more: dict[Attribute, Any]) -> Any:
         curve = {Attribute.EC_PARAMS: kind.curve} if kind.curve else {}
         kept = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
+        # python-pkcs11 denies the other usages by itself; of this one SoftHSM thinks otherwise.
+        kept[Attribute.SIGN_RECOVER] = False
         return self._session.generate_keypair(
             KeyType.EC if kind.curve else KeyType.RSA,
             kind.bits,

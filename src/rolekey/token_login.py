@@ -258,5 +258,14 @@ class TokenLogin:
 
 
 def _target(token: Token) -> PinTarget:
-    name = TokenName(token.label, token.serial, token.manufacturer, token.model)
+    name = name_of_token(token)
     return PinTarget(name, f"token {token}", token.uri(), lambda: token.tries)
+
+
+def name_of_token(token: Token) -> TokenName:
+    """What the record of refused PINs calls a token.
+
+    Args:
+        token: the token.
+    """
+    return TokenName(token.label, token.serial, token.manufacturer, token.model)

@@ -127,7 +127,7 @@ class TPMLogin:
 
     def _own(self, device: TPMDevice, key: TPMKey) -> Password:
         holder = Holder(
-            _name_of(key.area),
+            name_of_area(key.area),
             key.text,
             "--pin-source",
             key.area.largest_password,
@@ -189,7 +189,7 @@ class TPMLogin:
             return None
         number, text = key.file.parent, f"the parent of {key.text}"
         # Noted under the key: what the parent is called, only the TPM knows.
-        name = TokenName("TPM key's parent", _name_of(key.area).serial, "", "")
+        name = TokenName("TPM key's parent", name_of_area(key.area).serial, "", "")
         return self._of_parent(device, number, text, name)
 
     def _of_parent(self, device: TPMDevice, number: int, text: str, name_without: TokenName) -> Password:
@@ -211,8 +211,12 @@ def _checked(pin: Pin, holder: Holder) -> Password:
     return Password(holder, pin.source, pin.secret)
 
 
-def _name_of(area: PublicArea) -> TokenName:
-    """What tells a key from all others, in every TPM: its Name, as much of it as a serial number of PKCS#11 holds."""
+def name_of_area(area: PublicArea) -> TokenName:
+    """What tells a key from all others, in every TPM: its Name, as much of it as a serial number of PKCS#11 holds.
+
+    Args:
+        area: the key's.
+    """
     return TokenName("TPM key", area.name[2:10].hex(), "", "")
 
 
@@ -223,4 +227,4 @@ def _parent_holder(tpm: TPM, handle: int, text: str) -> Holder:
         return Holder(name, f"{text}, the hierarchy {handle:#x}", _PARENTS_OPTION, _LONGEST, counted=False)
     area = read_public(tpm, handle, f"{text}, {handle:#x}")
     text = f"{text}, {handle:#x}"
-    return Holder(_name_of(area), text, _PARENTS_OPTION, area.largest_password, area.counts_wrong_passwords)
+    return Holder(name_of_area(area), text, _PARENTS_OPTION, area.largest_password, area.counts_wrong_passwords)

@@ -9,7 +9,6 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,7 +19,6 @@ from botocore.utils import InstanceMetadataFetcher
 
 from support.emulator import RunningEmulator, running_emulator
 from support.listener import ServerTLS
-from support.pki import Issued
 from support.process import rolekey, running_program
 from support.serve_process import NAME, ROLES, ask, running_serve, short_lived
 from support.service import HANG, RESET, ScriptedService, answer
@@ -32,11 +30,9 @@ TOKEN = "a-token-that-clients-know"
 
 
 @pytest.fixture(scope="module")
-def emulator(root: Issued, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
-    """A Roles Anywhere that trusts the key."""
-    certificate, _ = root.write(tmp_path_factory.mktemp("ca"), "root")
-    with running_emulator(certificate) as running:
-        yield running
+def emulator(running: RunningEmulator) -> RunningEmulator:
+    """A Roles Anywhere that trusts the key; what it was asked stays in its list."""
+    return running
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from rolekey.doctor.finding import Verdict, failed, known, ok, skipped, warning
 from rolekey.errors import ModuleError, SignerError
 from rolekey.exportability import verdict
 from rolekey.key_settings import KeySettings
-from rolekey.pin_record import TokenName
 from rolekey.pkcs11_uri import PKCS11URI
+from rolekey.token_login import name_of_token
 from rolekey.tokens.matching import (
     TokenContents,
     await_tokens,
@@ -146,7 +146,7 @@ def check_key_in_token(context: Context) -> Iterator[Verdict]:
     token = key_token([contents for contents, _ in shown], leaf, home, uri)
     contents, keys = next(pair for pair in shown if pair[0].token is token)
     context.facts.contents = contents
-    context.facts.holder = _name_of(token) if token.login_required else None
+    context.facts.holder = name_of_token(token) if token.login_required else None
     if leaf is None:
         yield skipped("which key belongs to the certificate is not known, see above")
         return
@@ -205,7 +205,3 @@ def check_pin_state(context: Context) -> Iterator[Verdict]:
         yield warning(f"token {token} has seen a wrong PIN: few tries are left", "make sure of the PIN")
     else:
         yield ok(f"token {token} takes a PIN, and says nothing of wrong ones")
-
-
-def _name_of(token: Token) -> TokenName:
-    return TokenName(token.label, token.serial, token.manufacturer, token.model)

@@ -9,7 +9,6 @@ from rolekey.doctor.key_file import content_of_key_file
 from rolekey.exportability import verdict
 from rolekey.identity import mismatch
 from rolekey.keys.inspect import kind_of
-from rolekey.pin_record import TokenName
 from rolekey.pins import record_directories
 from rolekey.signers.tpm_key import read_key_file, tpm_library
 from rolekey.tpm_handle import TPMHandle
@@ -29,6 +28,7 @@ def check_tpm_key(context: Context) -> Iterator[Verdict]:
         from rolekey.signers.tpm_connection import TPM  # noqa: PLC0415 - an extra
         from rolekey.signers.tpm_objects import read_public  # noqa: PLC0415 - as above
         from rolekey.tpm_identity import area_of_handle, find_tpm  # noqa: PLC0415 - as above
+        from rolekey.tpm_login import name_of_area  # noqa: PLC0415 - as above
         from rolekey.tpm_passwords import check_lockout  # noqa: PLC0415 - as above
 
     device = find_tpm(settings, context.deadline(), record_directories(context.environment))
@@ -57,4 +57,4 @@ def check_tpm_key(context: Context) -> Iterator[Verdict]:
         if area.counts_wrong_passwords:
             check_lockout(lockout, use_last_try=settings.use_last_try)
             yield ok(f"{lockout.counter} of {lockout.maximum} wrong passwords are counted")
-        context.facts.holder = TokenName("TPM key", area.name[2:10].hex(), "", "")
+        context.facts.holder = name_of_area(area)

@@ -39,6 +39,9 @@ def _run() -> "NoReturn":
 
     if sys.argv[1:2] == [COMMAND]:
         gc.disable()  # looking for garbage takes a twentieth of the time, and the process ends before there is any
+        from rolekey.lazily import load_when_used  # noqa: PLC0415 - not for an answer that is known
+
+        load_when_used()
     # Cython takes both ways. What is raised in the main thread ends in run().
     sys.unraisablehook = sys.excepthook = _ignore
     from rolekey.cli.main import run  # noqa: PLC0415 - as above

@@ -96,7 +96,6 @@ def request_credentials(
     request = _sign(settings, identity, signed_at)
     failure: ServiceError | None = None
     for attempt in range(1, ATTEMPTS + 1):
-        pause = random.uniform(0, 2**attempt)  # noqa: S311 - spreads retries, protects nothing
         try:
             answer = send(request, Route.of(settings), deadline, opening)
         except PermanentTransportError:
@@ -115,6 +114,7 @@ def request_credentials(
             failure = refusal = _refusal(answer, clock())
             if not is_passing(refusal):
                 raise failure
+        pause = random.uniform(0, 2**attempt)  # noqa: S311 - spreads retries, protects nothing
         # Asked after the attempt, which may have taken long.
         is_young = clock() + timedelta(seconds=pause) < signed_at + MAX_REQUEST_AGE
         if attempt == ATTEMPTS or not is_young or deadline.remaining() <= pause:

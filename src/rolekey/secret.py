@@ -4,7 +4,6 @@ Logs, tracebacks, reprs of whatever holds it and pickles are the ways in which a
 stays an ordinary ``str`` inside: Python can neither pin nor wipe memory, and this class does not pretend to.
 """
 
-import hmac
 import os
 import sys
 from typing import NoReturn, final
@@ -46,6 +45,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
+        import hmac  # noqa: PLC0415 - slow to import; most secrets are never compared
+
         return hmac.compare_digest(_octets(self._value), _octets(other._value))
 
     def __hash__(self) -> int:

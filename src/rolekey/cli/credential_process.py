@@ -9,7 +9,6 @@ from rolekey.cli.fetching import fetcher_once, settings_from
 from rolekey.cli.flags import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, helper_command
 from rolekey.cli.terminal import shield_output
 from rolekey.config import Settings
-from rolekey.tokens.lazily import load_when_used
 from rolekey.vend.shared import Place, shared_output
 
 
@@ -22,7 +21,6 @@ def credential_process(names: Sequence[str], **values: Any) -> None:
     """
     (settings,) = settings_from(values, names)
     shield_output(debug=values["debug"])
-    load_when_used()
     fetch, deadline = fetcher_once(settings)
     place = None if values["no_cache"] else _place(settings)
     sys.stdout.write(shared_output(place, fetch, deadline).decode("ascii"))

@@ -1,7 +1,6 @@
 """The ``rolekey`` command: the only place where errors become text and exit codes."""
 
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -114,6 +113,8 @@ def run(args: Sequence[str] | None = None) -> int:
         # SystemExit is a signal, by cli.terminal.signals_raise().
         return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback in front of a user is a bug
+        import traceback  # noqa: PLC0415 - for this alone
+
         where = traceback.extract_tb(error.__traceback__)[-1]
         # The error's own text is left out: it may hold anything.
         report(

@@ -1,9 +1,10 @@
 """One token: what it says of itself, and a session with it."""
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pkcs11
 from pkcs11 import SlotFlag, TokenFlag
@@ -15,7 +16,9 @@ from rolekey.tokens.attributes import strict_attributes
 from rolekey.tokens.failures import code_name, translate, translated
 from rolekey.tokens.library import Library
 from rolekey.tokens.objects import TokenCertificate, TokenObject, TokenPrivateKey, TokenPublicKey, find_objects
-from rolekey.tokens.writing import TokenWriter, writing_attributes, writing_failure
+
+if TYPE_CHECKING:
+    from rolekey.tokens.writing import TokenWriter
 
 log = logging.getLogger(__name__)
 _TRIES_LEFT: dict[Tries, str] = {
@@ -183,14 +186,18 @@ class Token:
             PinError: the PIN was not accepted, with its subclass and ``tries``.
             SignerError: the token failed.
         """
+        doing = f"token {self}: login" if pin else f"token {self}: open a session"
+        mapper = strict_attributes()
+        failure_of: Callable[[pkcs11.PKCS11Error, str], SignerError] = translate
+        if writable:
+            from rolekey.tokens.writing import writing_attributes, writing_failure  # noqa: PLC0415 - slow to import
+
+            mapper, failure_of = writing_attributes(), writing_failure
         try:
-            mapper = writing_attributes() if writable else strict_attributes()
             session = self._token.open(user_pin=_user_pin(pin), attribute_mapper=mapper, rw=writable)
             return TokenSession(self, session)
         except pkcs11.PKCS11Error as error:
-            doing = f"token {self}: login" if pin else f"token {self}: open a session"
-            told = pin is not None or not writable
-            failure = translate(error, doing, with_pin=pin is not None) if told else writing_failure(error, doing)
+            failure = failure_of(error, doing) if pin is None else translate(error, doing, with_pin=True)
             if isinstance(failure, PinIncorrectError):
                 self.tell_tries(failure)
             raise failure from error
@@ -250,8 +257,10 @@ class TokenSession:
         with translated(f"token {self.token}: search private keys"):
             return find_objects(self._session, TokenPrivateKey)
 
-    def write(self) -> TokenWriter:
+    def write(self) -> "TokenWriter":
         """What makes and removes objects, through a session that was opened as writable."""
+        from rolekey.tokens.writing import TokenWriter  # noqa: PLC0415 - slow to import; not for a signature
+
         return TokenWriter(self._session, f"token {self.token}", _field(self.token.library.manufacturer_id))
 
     def close(self) -> None:

@@ -25,8 +25,6 @@ _NAMES = frozenset(
         *(f"pkcs11.util.{name}" for name in ("dh", "dsa", "ec", "rsa", "x509")),
     )
 )
-_lock = RLock()
-_waiting: "dict[str, Loader]" = {}
 
 
 def load_when_used() -> None:
@@ -47,22 +45,33 @@ class _Finder:
 
 
 class _Waiting:
+    """The loader of one module, until that runs."""
+
     def __init__(self, loader: "Loader") -> None:
         self._loader = loader
+        self._lock = RLock()
+        self._is_imported = False
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return _Unused(spec.name)
 
-    def exec_module(self, module: ModuleType) -> None:
-        _waiting[module.__name__] = self._loader
+    def exec_module(self, module: ModuleType) -> None:  # noqa: ARG002 - the protocol's signature
+        self._is_imported = True
+
+    def run(self, module: ModuleType) -> None:
+        # Other threads wait; the module itself sees what there is by then.
+        with self._lock:
+            if self._is_imported:
+                self._is_imported = False
+                self._loader.exec_module(module)
+                module.__class__ = ModuleType  # one like any other
+                module.__loader__ = self._loader
+                if module.__spec__ is not None:
+                    module.__spec__.loader = self._loader
 
 
 class _Unused(ModuleType):
     def __getattr__(self, name: str) -> object:
-        with _lock:
-            loader = _waiting.pop(self.__name__, None)
-            if loader is not None and self.__spec__ is not None:
-                self.__loader__ = self.__spec__.loader = loader
-                loader.exec_module(self)
-                self.__class__ = ModuleType  # type: ignore[assignment]  # it has become one like any other
+        if isinstance(self.__loader__, _Waiting):
+            self.__loader__.run(self)
         return ModuleType.__getattribute__(self, name)

@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pkcs11_uri_syntax",),
     ("interaction", "schedule"),
     ("secret", "deadline", "exportability"),
-    ("errors", "_version", "cached_answer", "forks", "value"),
+    ("errors", "_version", "cached_answer", "forks", "lazily", "value"),
 )
 # Two files that are one thing.
 PEERS = (

@@ -38,7 +38,7 @@ def test_an_unknown_name():
         ("import rolekey; rolekey.boto3_session", "cryptography pkcs11 requests click urllib3 boto3 botocore uvicorn"),
         ("import rolekey.cli.main", "cryptography pkcs11 requests urllib3 boto3 uvicorn"),
         ("import rolekey.identity", "pkcs11 asn1crypto click requests uvicorn"),
-        ("import rolekey.token_identity", "click requests uvicorn"),
+        ("import rolekey.token_identity", "click requests uvicorn rolekey.tokens.writing"),
         ("import rolekey.create_session", "pkcs11 click uvicorn"),
     ],
 )

@@ -79,6 +79,16 @@ class PinReader:
         if source is not None and source.kind == "env" and (value := os.environ.pop(source.name, None)) is not None:
             self._variable = Secret(value)
 
+    @property
+    def configured(self) -> PinSource | None:
+        """The source that decides, whatever it holds, or None; a URI's ``pin-source`` as it is written there."""
+        if self._source is not None:
+            return self._source
+        uri = self._deciding_uri()
+        if uri is None:
+            return None
+        return PinSource("pin-value") if uri.pin_source is None else PinSource("file", uri.pin_source)
+
     def read(self) -> Pin | None:
         """The PIN. It may block as long as a file or pipe does.
 
@@ -98,15 +108,16 @@ class PinReader:
     def note(self, *, usable: bool) -> None:
         """Nothing is kept here."""
 
+    def _deciding_uri(self) -> PKCS11URI | None:
+        return next((uri for uri in self._uris if uri and (uri.pin_value, uri.pin_source) != (None, None)), None)
+
     def _from_uri(self) -> Pin | None:
-        for uri in self._uris:
-            if uri is None:
-                continue
-            if uri.pin_value is not None:
-                return Pin(uri.pin_value, PinSource("pin-value"))
-            if uri.pin_source is not None:
-                return _read_file(pin_source_path(uri.pin_source), group_readable=self._group_readable)
-        return None
+        uri = self._deciding_uri()
+        if uri is None:
+            return None
+        if uri.pin_value is not None:
+            return Pin(uri.pin_value, PinSource("pin-value"))
+        return _read_file(pin_source_path(uri.pin_source or ""), group_readable=self._group_readable)
 
     def _from_source(self, source: PinSource) -> Pin | None:
         if source.kind == "file":

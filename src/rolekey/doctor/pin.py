@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from rolekey.doctor.configuration import uris_of
 from rolekey.doctor.context import Context
 from rolekey.doctor.finding import Verdict, failed, known, ok
 from rolekey.pin_record import TokenName, all_entries
 from rolekey.pin_source import FORMS, PinSource
-from rolekey.pins import Pin, record_directories
+from rolekey.pins import Pin, PinReader, record_directories
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tokens.token_info import pin_limits
 
@@ -19,7 +18,8 @@ def check_pin_source(context: Context) -> Iterator[Verdict]:
         known(context.facts.contents, "the token")
     if key is None or holder is None:
         return
-    source = key.pin_source or _of_uri(uris_of(key))
+    reader = known(context.facts.pins, "the PIN's source")
+    source = reader.configured
     if key.tpm.key_password is not None:
         yield ok("the password is given with --tpm-key-password, which other processes can see")
         return
@@ -29,7 +29,7 @@ def check_pin_source(context: Context) -> Iterator[Verdict]:
     if source.kind == "none":
         yield failed("a PIN is needed, and --pin-source is none", f"give one of {FORMS} to --pin-source")
         return
-    pin = _read(context, source)
+    pin = _read(context, reader, source)
     if pin is not None and (refusal := _refused(context, holder, pin.source)):
         yield refusal
         return
@@ -42,15 +42,6 @@ def check_pin_source(context: Context) -> Iterator[Verdict]:
             )
             return
     yield ok(f"the PIN comes from {pin.source if pin else source}; it was not sent")
-
-
-def _of_uri(uris: list[PKCS11URI]) -> PinSource | None:
-    for uri in uris:
-        if uri.pin_value is not None:
-            return PinSource("pin-value")
-        if uri.pin_source is not None:
-            return PinSource("file", uri.pin_source)
-    return None
 
 
 def _asked(context: Context) -> Verdict:
@@ -66,10 +57,9 @@ def _asked(context: Context) -> Verdict:
     )
 
 
-def _read(context: Context, source: PinSource) -> Pin | None:
+def _read(context: Context, reader: PinReader, source: PinSource) -> Pin | None:
     """The PIN; None of a source that can be read once only: it is left to whoever signs."""
-    reader = context.facts.pins
-    if source.kind == "fd" or reader is None:
+    if source.kind == "fd":
         return None
     return context.deadline().run("the PIN's source", reader.read)
 

@@ -15,25 +15,20 @@
  * (it is the key itself) is ended with abort().
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-typedef unsigned long word;
-typedef word (*function)(word, word, word, word, word);
+#define MODULE "PKCS11_MLDSA_MODULE"
+#include "wrapped_module.h"
 
-enum { FUNCTIONS = 68, MAX_PENDING = 64, MAX_MECHANISMS = 1024, MAX_PUBLIC = 2592, MAX_PATH = 4096 };
-enum { C_GetFunctionList = 3, C_GetMechanismList = 7, C_GetAttributeValue = 24, C_SignInit = 42, C_Sign = 43 };
-#define CKR_OK 0ul
-#define CKR_GENERAL_ERROR 0x5ul
+enum { MAX_PENDING = 64, MAX_MECHANISMS = 1024, MAX_PUBLIC = 2592, MAX_PATH = 4096 };
+enum { C_GetMechanismList = 7, C_GetAttributeValue = 24, C_SignInit = 42, C_Sign = 43 };
 #define CKR_ATTRIBUTE_TYPE_INVALID 0x12ul
 #define CKR_KEY_TYPE_INCONSISTENT 0x63ul
 #define CKR_MECHANISM_PARAM_INVALID 0x71ul
-#define CKR_BUFFER_TOO_SMALL 0x150ul
 #define CKO_PUBLIC_KEY 2ul
 #define CKO_PRIVATE_KEY 3ul
 #define CKA_CLASS 0x0ul
@@ -47,10 +42,6 @@ enum { C_GetFunctionList = 3, C_GetMechanismList = 7, C_GetAttributeValue = 24, 
 #define CKK_ML_DSA 0x4aul
 #define CKM_ML_DSA 0x1dul
 
-struct function_list { unsigned char version[sizeof(void *)]; function call[FUNCTIONS]; };
-struct mechanism { word type; void *parameter; word length; };
-struct attribute { word type; void *value; word length; };
-
 static const struct { word set, public_size, signature_size; const char *name; } sets[] = {
   {1, 1312, 2420, "44"}, {2, 1952, 3309, "65"}, {3, 2592, 4627, "87"},
 };
@@ -58,7 +49,6 @@ static const struct { word set, public_size, signature_size; const char *name; }
 struct key { word class; int set; char id[65]; unsigned char public[MAX_PUBLIC + 1]; };
 struct pending { word session; int used, set; char seed[MAX_PATH]; };
 
-static struct function_list *real, wrapped;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct pending pending[MAX_PENDING];
 
@@ -195,34 +185,9 @@ static word sign(word session, word data, word size, word signature, word length
   return run(&found, (void *)data, size, (unsigned char *)signature, wanted) ? CKR_OK : CKR_GENERAL_ERROR;
 }
 
-static word function_list(word list, word b, word c, word d, word e) {
-  (void)b, (void)c, (void)d, (void)e;
-  *(struct function_list **)list = &wrapped;
-  return CKR_OK;
-}
-
-static void load(void) {
-  const char *path = getenv("PKCS11_MLDSA_MODULE");
-  void *module = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-  function get = module ? (function)dlsym(module, "C_GetFunctionList") : NULL;
-  if (!get || get((word)&real, 0, 0, 0, 0) != CKR_OK) {
-    real = NULL;
-    return;
-  }
-  wrapped = *real;
-  wrapped.call[C_GetFunctionList] = function_list;
+static void wrap(void) {
   wrapped.call[C_GetMechanismList] = list_mechanisms;
   wrapped.call[C_GetAttributeValue] = get_attributes;
   wrapped.call[C_SignInit] = sign_init;
   wrapped.call[C_Sign] = sign;
-}
-
-/* The one name that a program looks up. */
-word C_GetFunctionList_entry(struct function_list **list) __asm__("C_GetFunctionList");
-word C_GetFunctionList_entry(struct function_list **list) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, load);
-  if (!real) return CKR_GENERAL_ERROR;
-  *list = &wrapped;
-  return CKR_OK;
 }

@@ -24,35 +24,21 @@
  * The detail is: C_Login's user type; C_SignInit's and C_GenerateKeyPair's mechanism; the first type of
  * C_GetAttributeValue; for C_Sign 1 with a buffer and 0 for the question after the length; otherwise 0. A C_Login
  * without a PIN has a second line, as C_Login(NULL).
- *
- * Written from the OASIS standard's function list and structures (PKCS#11 v2.40, base specification): on Unix every
- * parameter is a pointer or a CK_ULONG, both as wide as `unsigned long`, and structures have their natural alignment.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-typedef unsigned long word;
-typedef word (*function)(word, word, word, word, word);
+#define MODULE "PKCS11_SHIM_MODULE"
+#include "wrapped_module.h"
+
 typedef void (*any_function)(void);
 
-enum { FUNCTIONS = 68, MAX_TEXT = 512, MAX_RULES = 256, MAX_SESSIONS = 512, MAX_MECHANISMS = 1024 };
+enum { MAX_TEXT = 512, MAX_RULES = 256, MAX_SESSIONS = 512, MAX_MECHANISMS = 1024 };
 #define ANY (~0ul)
-#define CKR_OK 0ul
-#define CKR_GENERAL_ERROR 0x5ul
-#define CKR_BUFFER_TOO_SMALL 0x150ul
-
-/* CK_FUNCTION_LIST: the version, padded to a pointer's width, then the functions in the standard's order. */
-struct function_list {
-  unsigned char version[sizeof(void *)];
-  function call[FUNCTIONS];
-};
 
 struct token_info { /* CK_TOKEN_INFO */
   unsigned char label[32], manufacturer[32], model[16], serial[16];
@@ -72,21 +58,9 @@ struct info { /* CK_INFO */
   unsigned char description[32], library_version[2];
 };
 
-struct mechanism { /* CK_MECHANISM */
-  word type;
-  void *parameter;
-  word length;
-};
-
-struct attribute { /* CK_ATTRIBUTE */
-  word type;
-  void *value;
-  word length;
-};
-
 /* Places in the standard's order, counted from 0. */
 enum {
-  C_Initialize = 0, C_Finalize = 1, C_GetInfo = 2, C_GetFunctionList = 3, C_GetSlotList = 4, C_GetSlotInfo = 5,
+  C_Initialize = 0, C_Finalize = 1, C_GetInfo = 2, C_GetSlotList = 4, C_GetSlotInfo = 5,
   C_GetTokenInfo = 6, C_GetMechanismList = 7, C_OpenSession = 12, C_CloseSession = 13, C_Login = 18, C_Logout = 19,
   C_CreateObject = 20, C_DestroyObject = 22, C_GetAttributeValue = 24, C_FindObjectsInit = 26, C_FindObjects = 27, C_FindObjectsFinal = 28, C_SignInit = 42,
   C_Sign = 43, C_GenerateKeyPair = 59
@@ -103,7 +77,6 @@ struct rule {
   struct text out, err, label, serial, pad_pin;
 };
 
-static struct function_list *real, wrapped;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct { word id, matches; } counters[MAX_RULES];
 static struct { word handle, slot; int used; } sessions[MAX_SESSIONS];
@@ -327,33 +300,8 @@ static word shim_C_GenerateKeyPair(word a, word b, word c, word d, word e, word 
   return rule.result != ANY ? rule.result : result;
 }
 
-static word shim_C_GetFunctionList(word list, word b, word c, word d, word e) {
-  (void)b, (void)c, (void)d, (void)e;
-  *(struct function_list **)list = &wrapped;
-  return CKR_OK;
-}
-
-static void load(void) {
-  const char *path = getenv("PKCS11_SHIM_MODULE");
-  void *module = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-  function get = module ? (function)dlsym(module, "C_GetFunctionList") : NULL;
-  if (!get || get((word)&real, 0, 0, 0, 0) != CKR_OK) {
-    real = NULL;
-    return;
-  }
-  wrapped = *real;
-  wrapped.call[C_GetFunctionList] = shim_C_GetFunctionList;
+static void wrap(void) {
 #define PUT(name, has_session) wrapped.call[name] = shim_##name;
   EACH_FUNCTION(PUT)
   wrapped.call[C_GenerateKeyPair] = (function)(any_function)shim_C_GenerateKeyPair;
-}
-
-/* The one name that a program looks up. */
-word C_GetFunctionList_entry(struct function_list **list) __asm__("C_GetFunctionList");
-word C_GetFunctionList_entry(struct function_list **list) {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-  pthread_once(&once, load);
-  if (!real) return CKR_GENERAL_ERROR;
-  *list = &wrapped;
-  return CKR_OK;
 }

@@ -34,19 +34,27 @@ def _ignore(*_complaint: object) -> None:
     """What a destructor complains about (python-pkcs11's, of a search that could not be ended) is nobody's business."""
 
 
-def _run() -> "NoReturn":
+def _run_credential_process() -> "int | None":
+    """A process that ends soon, on the shortest way; None if its command line is not a plain one."""
     import gc  # noqa: PLC0415 - not for an answer that is known
 
-    if sys.argv[1:2] == [COMMAND]:
-        gc.disable()  # looking for garbage takes a twentieth of the time, and the process ends before there is any
-        from rolekey.lazily import load_when_used  # noqa: PLC0415 - not for an answer that is known
+    from rolekey.lazily import load_when_used  # noqa: PLC0415 - as above
 
-        load_when_used()
-    # Cython takes both ways. What is raised in the main thread ends in run().
+    gc.disable()  # looking for garbage takes a twentieth of the time, and the process ends before there is any
+    load_when_used()
+    from rolekey.cli.plain_line import run_plain  # noqa: PLC0415 - with what is loaded when it is used
+
+    return run_plain(sys.argv[2:])
+
+
+def _run() -> "NoReturn":
+    # Cython takes both ways. What is raised in the main thread ends in ending().
     sys.unraisablehook = sys.excepthook = _ignore
-    from rolekey.cli.main import run  # noqa: PLC0415 - as above
+    code = _run_credential_process() if sys.argv[1:2] == [COMMAND] else None
+    if code is None:
+        from rolekey.cli.main import run  # noqa: PLC0415 - slow to import; click is
 
-    code = run()
+        code = run()
     try:
         sys.stdout.flush()
         sys.stderr.flush()

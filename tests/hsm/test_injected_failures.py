@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rolekey import errors
-from rolekey.cli.main import EXIT_CODES, exit_code
+from rolekey.cli.ending import EXIT_CODES, exit_code
 from support.pkcs11_shim import CKU_CONTEXT_SPECIFIC
 from support.process import GENEROUS, rolekey, running_program
 

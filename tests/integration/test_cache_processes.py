@@ -102,10 +102,36 @@ def test_what_a_hit_loads(command):
     loaded = set(done.stderr.split())
     assert {"rolekey.__main__", "rolekey.cached_answer"} <= loaded
     assert loaded <= ALLOWED
-    missed = subprocess.run(
-        [*words, "--no-cache"], capture_output=True, text=True, check=True, timeout=60
-    ).stderr.split()
-    assert {"click", "json", "cryptography"} < {name.partition(".")[0] for name in missed}
+    missed = subprocess.run([*words, "--no-cache"], capture_output=True, text=True, check=True, timeout=60)
+    assert {"json", "cryptography"} < top_level(missed.stderr)
+
+
+def top_level(names: str) -> set[str]:
+    """The packages of some modules."""
+    return {name.partition(".")[0] for name in names.split()}
+
+
+def test_what_a_first_call_loads(command):
+    """A plain command line is read without click, which is slow to load; another one by it, with the same result."""
+    words = [sys.executable, "-c", REPORT, *command.words]
+    plain, other = ("--no-cache", "--region", "us-east-1"), ("--no-cache", "--")
+    loaded = [
+        subprocess.run([*words, *more], capture_output=True, text=True, check=True, timeout=60).stderr
+        for more in (plain, other)
+    ]
+    assert ["click" in top_level(names) for names in loaded] == [False, True]
+    assert not {"asn1crypto", "requests", "textwrap"} & top_level(loaded[0])
+
+
+@pytest.mark.parametrize("more", [(), ("--no-cache",), ("--no-cache", "--")], ids=["hit", "plain", "by click"])
+def test_output_that_cannot_be_written(command, more):
+    """Where nothing takes the credentials the exit code says so; stderr, which may end up anywhere, says nothing."""
+    command()
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-m", "rolekey", *command.words, *more], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (74, b"")
 
 
 def test_what_the_settings_are_counts(command, emulator, tmp_path):

@@ -26,7 +26,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 from rolekey import create_session
-from rolekey.cli.main import exit_code
+from rolekey.cli.ending import exit_code
 from rolekey.config import resolve_settings
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline

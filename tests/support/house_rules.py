@@ -72,7 +72,7 @@ DEPENDENCIES = {
 # Where every exception may be caught: one probe of doctor, a loop that must live on, the hand-over of what a thread
 # raised to the thread that waits for it, and the two functions at the end of the process.
 CATCH_ALL = ("doctor/*", "provider.py", "deadline.py")
-CATCH_ALL_FUNCTIONS = {"__main__.py": "main", "cli/main.py": "run"}
+CATCH_ALL_FUNCTIONS = {"__main__.py": "main", "cli/ending.py": "ending"}
 
 ENVIRONMENT = ("__main__.py", "cache.py", "config.py", "pins.py", "cli/*", "vend/in_process.py")
 

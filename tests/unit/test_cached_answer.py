@@ -31,7 +31,7 @@ from rolekey.cached_answer import (
     times,
     unpack,
 )
-from rolekey.cli.flags import SECRET_FLAGS
+from rolekey.cli.flag_table import SECRET_FLAGS
 from rolekey.config import CA_BUNDLE_VARIABLES, resolve_settings
 from rolekey.options import Options
 from support.canaries import canary, found_in

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rolekey.cli.main import exit_code
+from rolekey.cli.ending import exit_code
 from rolekey.config import CA_BUNDLE_VARIABLES, Settings, resolve_settings
 from rolekey.endpoints import Endpoint
 from rolekey.errors import ConfigurationError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rolekey.cli.main import exit_code
+from rolekey.cli.ending import exit_code
 from rolekey.credentials import Credentials
 from rolekey.deadline import Deadline
 from rolekey.errors import ConfigurationError, CredentialsFileError

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rolekey.cli.main import exit_code
+from rolekey.cli.ending import exit_code
 from rolekey.deadline import ATTENDED_SECONDS, UNATTENDED_SECONDS, Deadline
 from rolekey.errors import DeadlineError, PinIncorrectError
 from support.watching import wait_until

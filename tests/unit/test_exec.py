@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from rolekey.cli.ending import exit_code
 from rolekey.cli.exec import find_program, split_command
-from rolekey.cli.main import exit_code, run
+from rolekey.cli.main import run
 from rolekey.config import resolve_settings
 from rolekey.credentials import Credentials
 from rolekey.errors import CommandError, CommandNotFoundError

@@ -11,16 +11,11 @@ from typing import Any
 import click
 import pytest
 
+from rolekey.cli.ending import exit_code
 from rolekey.cli.flag_checks import STORE_FLAGS
-from rolekey.cli.flags import (
-    EXCLUSIONS,
-    HELPER_FLAGS,
-    NO_CACHE,
-    OWN_FLAGS,
-    SECRET_FLAGS,
-    helper_command,
-)
-from rolekey.cli.main import exit_code, run
+from rolekey.cli.flag_table import EXCLUSIONS, HELPER_FLAGS, NO_CACHE, OWN_FLAGS, SECRET_FLAGS
+from rolekey.cli.flags import helper_command
+from rolekey.cli.main import run
 from rolekey.cli.read_certificate_data import READ_CERTIFICATE_FLAGS
 from rolekey.cli.serve import SERVE_FLAGS
 from rolekey.cli.sign_string import SIGN_STRING_EXCLUSIONS, SIGN_STRING_FLAGS

@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from rolekey.cli.main import exit_code
+from rolekey.cli.ending import exit_code
 from rolekey.errors import ConfigurationError, PinError, PinNotUsableError, PinRequiredError
 from rolekey.interaction import NoInteraction
 from rolekey.pin_files import MAX_PIN_FILE_SIZE

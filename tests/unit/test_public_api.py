@@ -9,7 +9,7 @@ import pytest
 
 import rolekey
 from rolekey import errors
-from rolekey.cli.main import EXIT_CODES, exit_code
+from rolekey.cli.ending import EXIT_CODES, exit_code
 from rolekey.credentials import Credentials, format_timestamp
 from rolekey.errors import RolekeyError, printable
 from rolekey.vend.process import credential_process_json

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from rolekey.cli.fetching import options_from
-from rolekey.cli.flags import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, Flag, helper_command
+from rolekey.cli.flag_table import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, Flag
+from rolekey.cli.flags import helper_command
 from rolekey.cli.update import place_of
 from rolekey.config import resolve_settings
 from rolekey.configuration_file import configuration_path, read_configuration

@@ -13,7 +13,8 @@ import click
 
 from rolekey.cli.configure import parsed_line
 from rolekey.cli.fetching import configured_from, options_from
-from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, helper_command
+from rolekey.cli.flag_table import HELPER_FLAGS, OWN_FLAGS, Flag
+from rolekey.cli.flags import helper_command
 from rolekey.cli.terminal import Terminal, can_ask, shield_output, signals_raise
 from rolekey.cli.update import place_of
 from rolekey.errors import ConfigurationError, CredentialsFileError, PinError, RolekeyError

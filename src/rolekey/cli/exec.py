@@ -12,7 +12,8 @@ import click
 
 from rolekey.cache import cached_question
 from rolekey.cli.fetching import fetcher_once, settings_from
-from rolekey.cli.flags import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, HelperCommand, helper_command
+from rolekey.cli.flag_table import HELPER_FLAGS, NO_CACHE, OWN_FLAGS
+from rolekey.cli.flags import HelperCommand, helper_command
 from rolekey.cli.terminal import shield_output, unshield_output
 from rolekey.errors import CommandError, CommandNotFoundError, ConfigurationError
 from rolekey.vend.environment import environment_with

@@ -1,11 +1,11 @@
 """What the values of the official helper's flags are to click: numbers as Go reads them, and passwords."""
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
+from rolekey.cli.flag_values import parse_integer
 from rolekey.secret import Secret
 
 
@@ -20,11 +20,6 @@ class _Number(click.ParamType):  # type: ignore[type-arg]  # generic since click
         except ValueError:
             # The value is not quoted: it may be what was meant for another option.
             self.fail(f"not a number ({self.name})", param, ctx)
-
-
-def _go_integer(text: str) -> int:
-    octal = re.fullmatch(r"([+-]?)0([0-7_]+)", text)
-    return int(f"{octal[1]}0o{octal[2]}" if octal else text, 0)
 
 
 class Choice(click.ParamType):  # type: ignore[type-arg]  # as above
@@ -57,6 +52,6 @@ TYPES: dict[str, Any] = {
     "text": click.STRING,
     "texts": click.STRING,
     "secret": _SecretText(),
-    "integer": _Number("integer", _go_integer),
+    "integer": _Number("integer", parse_integer),
     "seconds": _Number("seconds", float),
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rolekey.certificates import utc_now
-from rolekey.cli.flags import Flag, flags_named
+from rolekey.cli.flag_table import Flag, flags_named
 from rolekey.cli.key_command import key_command, open_settings
 from rolekey.cli.terminal import signals_raise
 from rolekey.deadline import Deadline

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from rolekey.cli.fetching import configured_from
-from rolekey.cli.flags import Flag, HelperCommand, checked_values, flags_named, option
+from rolekey.cli.flag_table import Flag, flags_named
+from rolekey.cli.flags import HelperCommand, checked_values, option
 from rolekey.cli.terminal import Terminal, can_ask, shield_output
 from rolekey.deadline import ATTENDED_SECONDS, Deadline
 from rolekey.errors import ConfigurationError

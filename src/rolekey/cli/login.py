@@ -9,7 +9,8 @@ from typing import Any
 
 from rolekey.cache import cached_question
 from rolekey.cli.fetching import fetcher_once, settings_from
-from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, helper_command
+from rolekey.cli.flag_table import HELPER_FLAGS, OWN_FLAGS
+from rolekey.cli.flags import helper_command
 from rolekey.cli.terminal import shield_output
 from rolekey.config import Settings
 from rolekey.credentials import Credentials, format_timestamp

@@ -1,12 +1,12 @@
-"""The ``rolekey`` command: the only place where errors become text and exit codes."""
+"""The ``rolekey`` command."""
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 import click
 
-from rolekey import errors
+from rolekey.cli.ending import ending
+from rolekey.errors import ConfigurationError
 
 # Module of rolekey.cli and the name in it; a command is imported when it is used.
 COMMANDS = {
@@ -30,23 +30,6 @@ COMMANDS = {
     "update": ("update", "update", "Keep temporary credentials in the shared credentials file."),
     "version": ("version", "version", "Print the version."),
 }
-# The most special class that an error is an instance of decides.
-EXIT_CODES: dict[type[errors.RolekeyError], int] = {
-    errors.ConfigurationError: 2,
-    errors.SignerError: 3,
-    errors.PinError: 4,
-    errors.CertificateError: 5,
-    errors.TransportError: 6,
-    errors.DeadlineError: 6,
-    errors.ServiceError: 7,
-    errors.ListenError: 8,
-    errors.CredentialsFileError: 8,
-    # As a shell has them.
-    errors.CommandError: 126,
-    errors.CommandNotFoundError: 127,
-}
-EXIT_INTERNAL = 70
-EXIT_INTERRUPTED = 130
 
 
 class LazyGroup(click.Group):
@@ -83,11 +66,6 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def exit_code(error: errors.RolekeyError) -> int:
-    """The exit code of an error: its own class's, or the nearest base's."""
-    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
-
-
 def run(args: Sequence[str] | None = None) -> int:
     """Run a command line.
 
@@ -95,50 +73,19 @@ def run(args: Sequence[str] | None = None) -> int:
         args: the words after the program's name; the process's own if None.
 
     Returns:
-        The exit code: 0, or what EXIT_CODES says, 70 for a bug of ours, 130 for Ctrl-C, 143 for SIGTERM.
+        The exit code, as ending() says.
     """
+    return ending(lambda: _run_click(args))
+
+
+def _run_click(args: Sequence[str] | None) -> object:
     try:
-        result = cli.main(args=list(args) if args is not None else None, prog_name="rolekey", standalone_mode=False)
-    except errors.RolekeyError as error:
-        report(error.message, error.hint)
-        return exit_code(error)
+        return cli.main(args=list(args) if args is not None else None, prog_name="rolekey", standalone_mode=False)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "rolekey"
-        report(error.format_message().rstrip("."), f"`{command} --help` lists the options and commands")
-        return EXIT_CODES[errors.ConfigurationError]
+        hint = f"`{command} --help` lists the options and commands"
+        raise ConfigurationError(error.format_message().rstrip("."), hint=hint) from error
     except click.ClickException as error:
-        report(error.format_message().rstrip("."), "check the option's value")
-        return EXIT_CODES[errors.ConfigurationError]
-    except (KeyboardInterrupt, click.Abort, SystemExit) as error:
-        # SystemExit is a signal, by cli.terminal.signals_raise().
-        return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback in front of a user is a bug
-        import traceback  # noqa: PLC0415 - for this alone
-
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        # The error's own text is left out: it may hold anything.
-        report(
-            f"internal error: {type(error).__name__} in {where.filename}, line {where.lineno}",
-            "this is a bug in rolekey: please report it with this line and the output of `rolekey version`",
-        )
-        return EXIT_INTERNAL
-    return result if isinstance(result, int) else 0
-
-
-def report(message: str, hint: str, *, kind: str = "error") -> None:
-    """Say on stderr what failed, in one line, and what can be done, in another.
-
-    Args:
-        message: the cause.
-        hint: the remedy.
-        kind: what the first line begins with.
-    """
-    from rolekey.pkcs11_uri import redact_pin_value  # noqa: PLC0415 - slow to import; not for a command that succeeds
-
-    # A URI in the wrong place is quoted by whoever stumbles over it, click among them.
-    lines = (
-        f"rolekey: {kind}: {errors.printable(redact_pin_value(text))}\n"
-        for kind, text in ((kind, message), ("hint", hint))
-    )
-    sys.stderr.write("".join(lines))
-    sys.stderr.flush()
+        raise ConfigurationError(error.format_message().rstrip("."), hint="check the option's value") from error
+    except click.Abort:
+        raise KeyboardInterrupt from None

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rolekey.cli.fetching import configured_from
-from rolekey.cli.flags import flags_named, helper_command
+from rolekey.cli.flag_table import flags_named
+from rolekey.cli.flags import helper_command
 from rolekey.cli.terminal import shield_output
 from rolekey.deadline import Deadline
 from rolekey.errors import ConfigurationError

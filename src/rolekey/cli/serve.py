@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rolekey.cli.fetching import settings_from
-from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, helper_command
+from rolekey.cli.flag_table import HELPER_FLAGS, OWN_FLAGS, Flag
+from rolekey.cli.flags import helper_command
 from rolekey.cli.serving import (
     DEFAULT_HOP_LIMIT,
     DEFAULT_PORT,

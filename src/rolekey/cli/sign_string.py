@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rolekey.cli.fetching import key_settings_from, person_and_deadline
-from rolekey.cli.flags import EXCLUSIONS, Flag, flags_named, helper_command
+from rolekey.cli.flag_table import EXCLUSIONS, Flag, flags_named
+from rolekey.cli.flags import helper_command
 from rolekey.cli.terminal import shield_output, signals_raise
 from rolekey.signers.base import HashName
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rolekey.cli.fetching import configured_from
-from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, helper_command
+from rolekey.cli.flag_table import HELPER_FLAGS, OWN_FLAGS
+from rolekey.cli.flags import helper_command
 from rolekey.cli.terminal import shield_output
 from rolekey.config import resolve_trust_anchor
 from rolekey.deadline import ATTENDED_SECONDS, Deadline

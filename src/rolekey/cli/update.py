@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rolekey.cli.ending import report
 from rolekey.cli.fetching import fetch_credentials, settings_from
-from rolekey.cli.flags import HELPER_FLAGS, OWN_FLAGS, Flag, helper_command
-from rolekey.cli.main import report
+from rolekey.cli.flag_table import HELPER_FLAGS, OWN_FLAGS, Flag
+from rolekey.cli.flags import helper_command
 from rolekey.cli.terminal import Terminal, shield_output, signals_held, signals_raise
 from rolekey.config import Settings
 from rolekey.credentials import Credentials, format_timestamp

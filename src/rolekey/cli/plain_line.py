@@ -1,0 +1,79 @@
+"""``rolekey credential-process`` as it is mostly written, without click, whose import is an eighth of what it takes.
+
+Nothing is refused here: help, every error and what is rarely written is left to click, and to what rolekey.cli.flags
+makes of it. What both read they read alike.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rolekey.cli.ending import ending
+from rolekey.cli.flag_checks import check_flags
+from rolekey.cli.flag_table import CREDENTIAL_PROCESS_FLAGS, EXCLUSIONS, Flag
+from rolekey.cli.flag_values import parse_boolean, parse_integer
+from rolekey.cli.printing import print_credentials
+from rolekey.configuration_file import is_identity_name
+from rolekey.errors import ConfigurationError
+from rolekey.secret import Secret
+
+_READ: dict[str, Callable[[str], object]] = {"text": str, "secret": Secret, "integer": parse_integer, "seconds": float}
+
+
+def run_plain(words: Sequence[str]) -> int | None:
+    """Run the command.
+
+    Args:
+        words: of the command line, after the command.
+
+    Returns:
+        The exit code; None if nothing was done, and click has to read the words.
+    """
+    if os.name == "nt":
+        return None  # there click reads variables and patterns in them
+    try:
+        read = read_plain(words, CREDENTIAL_PROCESS_FLAGS)
+    except (ConfigurationError, ValueError):
+        read = None
+    if read is None:
+        return None
+    names, values = read
+    return ending(lambda: print_credentials(names, values))
+
+
+def read_plain(words: Iterable[str], flags: Iterable[Flag]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
+    """Read a command line: at most one name, then flags with their values.
+
+    Args:
+        words: of the command line.
+        flags: that there are.
+
+    Returns:
+        The names, and the values by parameter, as helper_command() gives them to a command; None if it is not plain.
+
+    Raises:
+        ConfigurationError, ValueError: neither is it then.
+    """
+    known = {flag.name: flag for flag in flags}
+    values = {flag.parameter: flag.default for flag in known.values()}
+    names: list[str] = []
+    given: set[str] = set()
+    rest = iter(words)
+    for word in rest:
+        name, equals, text = word.partition("=")
+        flag = known.get(name)
+        if flag is None:
+            if given or names or not is_identity_name(word):
+                return None
+            names.append(word)
+            continue
+        if flag.kind == "boolean":
+            values[flag.parameter] = parse_boolean(name, text) if equals else True
+        else:
+            text = text if equals else next(rest, "-")
+            if flag.choices or flag.kind not in _READ or (text.startswith("-") and not equals):
+                return None
+            values[flag.parameter] = _READ[flag.kind](text)
+        given.add(name)
+    check_flags(given, values, EXCLUSIONS)
+    return tuple(names), values

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _NAMES = frozenset(
     (
         "tokenize",  # inspect's, for source code
+        "inspect",  # dataclasses', which cryptography makes use of later; with ast and dis
         "traceback",  # logging's, for errors; with textwrap
         "random",  # email's, for ids of messages; ours, for the pause before a further attempt
         "calendar",  # email's, for dates

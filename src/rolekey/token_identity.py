@@ -190,7 +190,14 @@ class TokenIdentity:
         return self._deadline.run(f"token {session.token}", lambda: TokenContents.of(session))
 
     def _private_keys(self, session: TokenSession) -> list[TokenPrivateKey]:
-        return self._deadline.run(f"token {session.token}", session.private_keys)
+        """Those that the URI names, so that a token with many is not asked about each; all if it finds none by name."""
+        uri = self._key_uri
+
+        def search() -> list[TokenPrivateKey]:
+            named = [] if self._settings.derived_private_key else session.private_keys(uri.object_label, uri.object_id)
+            return named or session.private_keys()
+
+        return self._deadline.run(f"token {session.token}", search)
 
     def _completed(self, shown: TokenContents, keys: list[TokenPrivateKey], session: TokenSession) -> TokenContents:
         """What was read before the login, which need not be read again unless a public half is missing there."""

@@ -159,18 +159,24 @@ class TokenPrivateKey(TokenObject, kw_only=True):
 Found = TypeVar("Found", TokenCertificate, TokenPublicKey, TokenPrivateKey)
 
 
-def find_objects(session: Any, kind: type[Found]) -> list[Found]:
+def find_objects(
+    session: Any, kind: type[Found], label: str | None = None, object_id: bytes | None = None
+) -> list[Found]:
     """All objects of a class that can be read.
 
     Args:
         session: python-pkcs11's session.
         kind: one of the classes of this module.
+        label: those alone that the token finds by this CKA_LABEL; None and empty find any.
+        object_id: as the label, CKA_ID.
 
     Raises:
         pkcs11.PKCS11Error: the search itself failed.
     """
     # The list is complete before anything is read: python-pkcs11's generator must not outlive the session.
-    handles = list(session.get_objects({Attribute.CLASS: kind.object_class}))
+    names = {Attribute.LABEL: label, Attribute.ID: object_id}
+    template = {Attribute.CLASS: kind.object_class, **{name: value for name, value in names.items() if value}}
+    handles = list(session.get_objects(template))
     return [found for handle in handles if (found := _read(kind.read, handle)) is not None]
 
 

@@ -252,10 +252,10 @@ class TokenSession:
         with translated(f"token {self.token}: search public keys"):
             return find_objects(self._session, TokenPublicKey)
 
-    def private_keys(self) -> list[TokenPrivateKey]:
-        """The private keys that are visible now."""
+    def private_keys(self, label: str | None = None, object_id: bytes | None = None) -> list[TokenPrivateKey]:
+        """The private keys that are visible now, or those of them that find_objects() finds by their name."""
         with translated(f"token {self.token}: search private keys"):
-            return find_objects(self._session, TokenPrivateKey)
+            return find_objects(self._session, TokenPrivateKey, label, object_id)
 
     def write(self) -> "TokenWriter":
         """What makes and removes objects, through a session that was opened as writable."""

@@ -40,14 +40,6 @@ def by_click(words: list[str]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
     return seen[0] if seen else None
 
 
-def plainly(words: list[str]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
-    """The same without click; None if that is left to click."""
-    try:
-        return read_plain(words, CREDENTIAL_PROCESS_FLAGS)
-    except (ConfigurationError, ValueError):
-        return None
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -69,8 +61,8 @@ def plainly(words: list[str]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
 )
 def test_plain(words):
     """What is mostly written needs no click, and says the same with it."""
-    assert plainly(words) is not None
-    assert plainly(words) == by_click(words)
+    assert read_plain(words) is not None
+    assert read_plain(words) == by_click(words)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +99,7 @@ def test_plain(words):
 )
 def test_not_plain(words):
     """Help, every error, and what is rarely written is left to click."""
-    assert plainly(words) is None
+    assert read_plain(words) is None
 
 
 FLAGS = [flag.name for flag in CREDENTIAL_PROCESS_FLAGS]
@@ -127,14 +119,14 @@ WORDS = st.one_of(
 @example(["--region", "--region", "--debug"])
 def test_both_read_alike(words):
     """Whatever the words are: what is read without click is what click reads, and what click refuses is not read."""
-    read = plainly(words)
+    read = read_plain(words)
     if read is not None:
         assert read == by_click(words)
 
 
 def test_a_password_is_not_shown():
     """What was read does not show a password."""
-    read = plainly(["--pkcs8-password", CANARY])
+    read = read_plain(["--pkcs8-password", CANARY])
     assert read is not None
     assert read[1]["pkcs8_password"] == Secret(CANARY)
     assert CANARY not in repr(read)

@@ -21,6 +21,7 @@ EXIT_CODES: dict[type[errors.RolekeyError], int] = {
     errors.CommandNotFoundError: 127,
 }
 EXIT_INTERNAL = 70
+EXIT_UNWRITABLE = 74
 EXIT_INTERRUPTED = 130
 
 
@@ -36,8 +37,8 @@ def ending(command: Callable[[], object]) -> int:
         command: takes nothing.
 
     Returns:
-        The exit code: 0, the number that the command returned, or what EXIT_CODES says, 70 for a bug of ours, 130 for
-        Ctrl-C, 143 for SIGTERM.
+        The exit code: 0, or the number that the command returned or ends with as SystemExit; what EXIT_CODES says, 70
+        for a bug of ours, 130 for Ctrl-C, 143 for SIGTERM.
     """
     try:
         result = command()
@@ -45,7 +46,7 @@ def ending(command: Callable[[], object]) -> int:
         report(error.message, error.hint)
         return exit_code(error)
     except (KeyboardInterrupt, SystemExit) as error:
-        # SystemExit is a signal, by cli.terminal.signals_raise().
+        # A signal is a SystemExit, too, by cli.terminal.signals_raise().
         return error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback in front of a user is a bug
         import traceback  # noqa: PLC0415 - for this alone

@@ -10,14 +10,14 @@ from typing import Any
 
 from rolekey.cli.ending import ending
 from rolekey.cli.flag_checks import check_flags
-from rolekey.cli.flag_table import CREDENTIAL_PROCESS_FLAGS, EXCLUSIONS, Flag
+from rolekey.cli.flag_table import CREDENTIAL_PROCESS_FLAGS, EXCLUSIONS
 from rolekey.cli.flag_values import parse_boolean, parse_integer
 from rolekey.cli.printing import print_credentials
 from rolekey.configuration_file import is_identity_name
 from rolekey.errors import ConfigurationError
 from rolekey.secret import Secret
 
-_READ: dict[str, Callable[[str], object]] = {"text": str, "secret": Secret, "integer": parse_integer, "seconds": float}
+_KINDS: dict[str, Callable[[str], object]] = {"text": str, "secret": Secret, "integer": parse_integer, "seconds": float}
 
 
 def run_plain(words: Sequence[str]) -> int | None:
@@ -31,30 +31,30 @@ def run_plain(words: Sequence[str]) -> int | None:
     """
     if os.name == "nt":
         return None  # there click reads variables and patterns in them
-    try:
-        read = read_plain(words, CREDENTIAL_PROCESS_FLAGS)
-    except (ConfigurationError, ValueError):
-        read = None
+    read = read_plain(words)
     if read is None:
         return None
     names, values = read
     return ending(lambda: print_credentials(names, values))
 
 
-def read_plain(words: Iterable[str], flags: Iterable[Flag]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
+def read_plain(words: Iterable[str]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
     """Read a command line: at most one name, then flags with their values.
 
     Args:
-        words: of the command line.
-        flags: that there are.
+        words: of the command line, after the command.
 
     Returns:
         The names, and the values by parameter, as helper_command() gives them to a command; None if it is not plain.
-
-    Raises:
-        ConfigurationError, ValueError: neither is it then.
     """
-    known = {flag.name: flag for flag in flags}
+    try:
+        return _read(words)
+    except (ConfigurationError, ValueError):
+        return None
+
+
+def _read(words: Iterable[str]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
+    known = {flag.name: flag for flag in CREDENTIAL_PROCESS_FLAGS}
     values = {flag.parameter: flag.default for flag in known.values()}
     names: list[str] = []
     given: set[str] = set()
@@ -70,10 +70,10 @@ def read_plain(words: Iterable[str], flags: Iterable[Flag]) -> tuple[tuple[str, 
         if flag.kind == "boolean":
             values[flag.parameter] = parse_boolean(name, text) if equals else True
         else:
-            text = text if equals else next(rest, "-")
-            if flag.choices or flag.kind not in _READ or (text.startswith("-") and not equals):
-                return None
-            values[flag.parameter] = _READ[flag.kind](text)
+            value = text if equals else next(rest, None)
+            if value is None or (value.startswith("-") and not equals):
+                return None  # pflag takes it, and so does click, unless it is a password's flag
+            values[flag.parameter] = _KINDS[flag.kind](value)
         given.add(name)
     check_flags(given, values, EXCLUSIONS)
     return tuple(names), values

@@ -5,12 +5,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rolekey.cli.ending import EXIT_UNWRITABLE
 from rolekey.cli.fetching import fetcher_once, settings_from
 from rolekey.cli.terminal import shield_output
 from rolekey.config import Settings
 from rolekey.vend.shared import Place, shared_output
-
-EX_IOERR = 74
 
 
 def print_credentials(names: Sequence[str], values: dict[str, Any]) -> None:
@@ -33,7 +32,9 @@ def print_credentials(names: Sequence[str], values: dict[str, Any]) -> None:
         sys.stdout.write(output.decode("ascii"))
         sys.stdout.flush()
     except OSError:
-        raise SystemExit(EX_IOERR) from None  # whoever asked is gone, or the disk is full; nobody reads what is said
+        raise SystemExit(
+            EXIT_UNWRITABLE
+        ) from None  # whoever asked is gone, or the disk is full; nobody reads what is said
 
 
 def _place(settings: Settings) -> Place:

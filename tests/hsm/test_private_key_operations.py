@@ -67,6 +67,15 @@ def test_only_the_certificate_is_named(run_and_count, provisioned_token):
     expect_one_of_each(run_and_count("--certificate", provisioned_token.uri("p-384")))
 
 
+@pytest.mark.parametrize("named", ["object=p-256", "id=%03", "object=p-256;id=%03"])
+def test_only_the_named_key_is_looked_at(run_and_count, provisioned_token, named):
+    """After the login the token is asked about the key that the URI names, and about none of its others."""
+    uri = provisioned_token.uri("p-256").replace("object=p-256", named)
+    assert len(run_and_count("--private-key", uri).asked_after_login) == 1
+    # Where the URI names no key each of them may be meant.
+    assert len(run_and_count("--certificate", provisioned_token.uri("p-256")).asked_after_login) > len(LABELS)
+
+
 @pytest.mark.parametrize("where", ["file", "token"])
 def test_always_authenticate(run_and_count, provisioned_token, where):
     """A key that wants the PIN at each signature: exactly one context login more, and nothing else."""

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+_ATTRIBUTES = "C_GetAttributeValue"
 _CALL = re.compile(r"^\d+: (C_\w+)$", re.MULTILINE)
 
 
@@ -21,12 +22,14 @@ class PKCS11Calls:
         logins: C_Login by user type: "CKU_USER", "CKU_SO", "CKU_CONTEXT_SPECIFIC".
         signatures: C_Sign with a buffer: each is one operation of the private key.
         length_queries: C_Sign without a buffer, which asks only for the signature's length.
+        asked_after_login: the objects whose attributes were asked for after the first C_Login.
     """
 
     count: Counter[str]
     logins: Counter[str]
     signatures: int
     length_queries: int
+    asked_after_login: frozenset[str]
 
     @classmethod
     def read(cls, log: Path) -> "PKCS11Calls":
@@ -47,8 +50,19 @@ class PKCS11Calls:
             for name, body in calls
             if name == "C_Sign" and re.search(r"^\[out\] pSignature\S* NULL", body, re.MULTILINE)
         )
-        count = Counter(name for name, _ in calls)
-        return cls(count, Counter(kind for kinds in logins for kind in kinds), count["C_Sign"] - queries, queries)
+        names = [name for name, _ in calls]
+        after = calls[names.index("C_Login") :] if "C_Login" in names else []
+        asked = [
+            re.findall(r"^\[in\] hObject = (\w+)", body, re.MULTILINE) for name, body in after if name == _ATTRIBUTES
+        ]
+        count = Counter(names)
+        return cls(
+            count,
+            Counter(kind for kinds in logins for kind in kinds),
+            count["C_Sign"] - queries,
+            queries,
+            frozenset(handle for handles in asked for handle in handles),
+        )
 
 
 @dataclass(frozen=True)

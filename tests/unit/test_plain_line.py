@@ -1,6 +1,8 @@
 """What is read without click is read as click reads it, and everything else is left to click."""
 
 import shlex
+import subprocess
+import sys
 from typing import Any
 
 import click
@@ -130,3 +132,14 @@ def test_a_password_is_not_shown():
     assert read is not None
     assert read[1]["pkcs8_password"] == Secret(CANARY)
     assert CANARY not in repr(read)
+
+
+def test_an_import_that_fails():
+    """What goes wrong while the command is loaded is said as any bug is, and has its exit code."""
+    code = "import sys; sys.modules['rolekey.config'] = None; from rolekey.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "credential-process"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (70, "")
+    assert done.stderr.startswith("rolekey: error: internal error: ModuleNotFoundError in ")
+    assert "Traceback" not in done.stderr

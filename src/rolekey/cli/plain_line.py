@@ -12,7 +12,6 @@ from rolekey.cli.ending import ending
 from rolekey.cli.flag_checks import check_flags
 from rolekey.cli.flag_table import CREDENTIAL_PROCESS_FLAGS, EXCLUSIONS
 from rolekey.cli.flag_values import parse_boolean, parse_integer
-from rolekey.cli.printing import print_credentials
 from rolekey.configuration_file import is_identity_name
 from rolekey.errors import ConfigurationError
 from rolekey.secret import Secret
@@ -34,8 +33,13 @@ def run_plain(words: Sequence[str]) -> int | None:
     read = read_plain(words)
     if read is None:
         return None
-    names, values = read
-    return ending(lambda: print_credentials(names, values))
+
+    def command() -> None:
+        from rolekey.cli.printing import print_credentials  # noqa: PLC0415 - what may go wrong goes wrong in ending()
+
+        print_credentials(*read)
+
+    return ending(command)
 
 
 def read_plain(words: Iterable[str]) -> tuple[tuple[str, ...], dict[str, Any]] | None:

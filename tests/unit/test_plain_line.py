@@ -92,6 +92,8 @@ def test_plain(words):
         ["two words"],
         [""],
         ["\n--debug"],
+        ["--role-arn", "\n"],
+        ["--role-arn", "\r--debug"],
         ["--debug", "\\"],
         ["--cert-selector", "x"],
         ["--certificate=x", "--cert-selector=x"],
@@ -111,7 +113,16 @@ WORDS = st.one_of(
     st.sampled_from(FLAGS),
     st.sampled_from(TEXTS),
     st.builds("{}={}".format, st.sampled_from(FLAGS), st.sampled_from(TEXTS)),
+    st.text(max_size=4),
 )
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_each_flag_with_each_text(flag):
+    """Every flag before, after and with every kind of text: as click reads it, or left to click."""
+    for text in TEXTS:
+        for words in ([flag, text], [f"{flag}={text}"], [text, flag], [text, f"{flag}={text}"]):
+            assert read_plain(words) in (None, by_click(words)), words
 
 
 @given(st.lists(WORDS, max_size=6))

@@ -38,6 +38,15 @@ def check_names(names: Sequence[str], most: int, *, known_as_names: int) -> None
         )
 
 
+def has_line_end(words: Iterable[str]) -> bool:
+    """Whether a word begins with a line end: the AWS CLI and boto3 join lines that are indented, and leave it there.
+
+    Args:
+        words: of a command line.
+    """
+    return any(word[:1] in ("\n", "\r") for word in words)
+
+
 def continued_line() -> ConfigurationError:
     """The error for a line of ~/.aws/config that was meant to go on in the next one."""
     return ConfigurationError(

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from rolekey.cli.flag_checks import check_flags, check_names, continued_line
+from rolekey.cli.flag_checks import check_flags, check_names, continued_line, has_line_end
 from rolekey.cli.flag_table import EXCLUSIONS, SECRET_FLAGS, Flag
 from rolekey.cli.flag_types import TYPES, Choice
 from rolekey.cli.flag_values import parse_boolean
@@ -43,8 +43,7 @@ class HelperCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Bring pflag's spellings into click's; remember which booleans were given at all."""
-        if any(word[:1] in ("\n", "\r") for word in args):
-            # The AWS CLI and boto3 join the lines that are indented, and leave the line end in the next word.
+        if has_line_end(args):
             raise continued_line()
         booleans = {o for p in self.params if isinstance(p, click.Option) and p.is_flag for o in p.opts}
         valued = {o for p in self.params if isinstance(p, click.Option) and not p.is_flag for o in p.opts}

@@ -5,11 +5,11 @@ makes of it. What both read they read alike.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rolekey.cli.ending import ending
-from rolekey.cli.flag_checks import check_flags
+from rolekey.cli.flag_checks import check_flags, has_line_end
 from rolekey.cli.flag_table import CREDENTIAL_PROCESS_FLAGS, EXCLUSIONS
 from rolekey.cli.flag_values import parse_boolean, parse_integer
 from rolekey.configuration_file import is_identity_name
@@ -42,7 +42,7 @@ def run_plain(words: Sequence[str]) -> int | None:
     return ending(command)
 
 
-def read_plain(words: Iterable[str]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
+def read_plain(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
     """Read a command line: at most one name, then flags with their values.
 
     Args:
@@ -52,12 +52,12 @@ def read_plain(words: Iterable[str]) -> tuple[tuple[str, ...], dict[str, Any]] |
         The names, and the values by parameter, as helper_command() gives them to a command; None if it is not plain.
     """
     try:
-        return _read(words)
+        return None if has_line_end(words) else _read(words)
     except (ConfigurationError, ValueError):
         return None
 
 
-def _read(words: Iterable[str]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
+def _read(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]] | None:
     known = {flag.name: flag for flag in CREDENTIAL_PROCESS_FLAGS}
     values = {flag.parameter: flag.default for flag in known.values()}
     names: list[str] = []

@@ -191,11 +191,11 @@ class TokenIdentity:
 
     def _private_keys(self, session: TokenSession) -> list[TokenPrivateKey]:
         """Those that the URI names, so that a token with many is not asked about each; all if it finds none by name."""
-        uri = self._key_uri
+        names = (self._key_uri.object_label, self._key_uri.object_id)
+        by_name = any(names) and not self._settings.derived_private_key
 
         def search() -> list[TokenPrivateKey]:
-            named = [] if self._settings.derived_private_key else session.private_keys(uri.object_label, uri.object_id)
-            return named or session.private_keys()
+            return (session.private_keys(*names) if by_name else []) or session.private_keys()
 
         return self._deadline.run(f"token {session.token}", search)
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from rolekey.cli.fetching import options_from
-from rolekey.cli.flag_table import HELPER_FLAGS, NO_CACHE, OWN_FLAGS, Flag
+from rolekey.cli.flag_table import CREDENTIAL_PROCESS_FLAGS, HELPER_FLAGS, OWN_FLAGS, Flag
 from rolekey.cli.flags import helper_command
 from rolekey.cli.update import place_of
 from rolekey.config import resolve_settings
@@ -126,7 +126,7 @@ def parsed_line(words: Sequence[str]) -> tuple[Sequence[str], dict[str, Any]]:
     """
     seen: list[tuple[Sequence[str], dict[str, Any]]] = []
 
-    @helper_command("credential-process", (*HELPER_FLAGS, *OWN_FLAGS, NO_CACHE))
+    @helper_command("credential-process", CREDENTIAL_PROCESS_FLAGS)
     def take(names: Sequence[str], **values: Any) -> None:
         seen.append((names, values))
 

@@ -12,7 +12,7 @@ import click
 
 from rolekey.cache import cached_question
 from rolekey.cli.fetching import fetcher_once, settings_from
-from rolekey.cli.flag_table import HELPER_FLAGS, NO_CACHE, OWN_FLAGS
+from rolekey.cli.flag_table import CREDENTIAL_PROCESS_FLAGS
 from rolekey.cli.flags import HelperCommand, helper_command
 from rolekey.cli.terminal import shield_output, unshield_output
 from rolekey.errors import CommandError, CommandNotFoundError, ConfigurationError
@@ -59,7 +59,7 @@ def split_command(args: Sequence[str], valued: set[str]) -> tuple[list[str], lis
     return list(args), []
 
 
-@helper_command("exec", (*HELPER_FLAGS, *OWN_FLAGS, NO_CACHE), kind=CommandAfterDashes)
+@helper_command("exec", CREDENTIAL_PROCESS_FLAGS, kind=CommandAfterDashes)
 def exec_command(names: Sequence[str], **values: Any) -> None:
     """Run a command with temporary credentials in its environment.
 

@@ -16,6 +16,7 @@ from support.rig_token import RigToken
 from support.softhsm import ProvisionedToken
 from support.swtpm import SWTPM, running_swtpm
 from support.tpm2_pkcs11_rig import tpm2_pkcs11_token as running_tpm2_pkcs11
+from support.windows_rig import Windows, running_windows
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -91,3 +92,17 @@ def tpm(swtpm: SWTPM) -> Iterator[SWTPM]:
     """The module's TPM, in which a test leaves nothing loaded."""
     yield swtpm
     swtpm.assert_clean()
+
+
+@pytest.fixture(scope="session")
+def running_wine() -> Iterator[Windows]:
+    """Wine with a CPython for Windows and rolekey, for the whole run."""
+    with running_windows() as windows:
+        yield windows
+
+
+@pytest.fixture
+def windows(running_wine: Windows) -> Windows:
+    """A Windows whose user's home is empty."""
+    running_wine.clear_home()
+    return running_wine

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from support import aiobotocore, namespaces, node_sdk, opencryptoki_rig, pcscd, sdk_programs
+from support import aiobotocore, namespaces, node_sdk, opencryptoki_rig, pcscd, sdk_programs, windows_rig
 from support.card_rig import find_opensc, find_ykcs11
 from support.mounts import can_mount
 from support.nss_rig import find_nss
@@ -55,6 +55,7 @@ MINIMUM_TESTS = {
     "tmpfs": 3,
     "root": 14,
     "namespace": 80,
+    "windows": 1,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.
@@ -71,6 +72,7 @@ FIXTURES = {
     "swtpm": "swtpm",
     "tpm": "swtpm",
     "tpm2_pkcs11_token": "tpm2-pkcs11",
+    "windows": "windows",
 }
 
 SPY_PLACES = [
@@ -169,6 +171,11 @@ RIGS = {
         Rig("moto", _has_moto, "run scripts/moto-packages"),
         Rig("awscli", _has_awscli, "pip install awscli"),
         Rig("aiobotocore", aiobotocore.can_run, "scripts/aiobotocore"),
+        Rig(
+            "windows",
+            windows_rig.can_run,
+            "apt-get install wine wine64 maven unzip gcc-mingw-w64-x86-64-win32 libgcrypt-mingw-w64-dev; scripts/windows",
+        ),
         Rig("tmpfs", can_mount, "allow mount namespaces"),
     )
 }

@@ -13,6 +13,9 @@ from rolekey.deadline import Deadline
 from rolekey.errors import PinRequiredError, printable
 from rolekey.secret import Secret
 
+# What ends a process from outside: on Windows Ctrl-Break, in place of the hang-up of a terminal.
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGBREAK) if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
+
 
 class Terminal:
     """Asks on the controlling terminal, or in a window where there is a display and no terminal.
@@ -129,7 +132,7 @@ def signals_raise() -> Iterator[None]:
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, end) for number in ENDING_SIGNALS}
     try:
         yield
     finally:
@@ -144,7 +147,7 @@ def signals_held() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if os.name != "nt" else [])]
+    numbers = (signal.SIGINT, *ENDING_SIGNALS)
     before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
     try:
         yield

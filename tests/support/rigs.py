@@ -174,7 +174,7 @@ RIGS = {
         Rig(
             "windows",
             windows_rig.can_run,
-            "apt-get install wine wine64 maven unzip gcc-mingw-w64-x86-64-win32 libgcrypt-mingw-w64-dev; scripts/windows",
+            "scripts/windows: it names what it needs",
         ),
         Rig("tmpfs", can_mount, "allow mount namespaces"),
     )

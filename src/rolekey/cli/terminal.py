@@ -14,7 +14,10 @@ from rolekey.errors import PinRequiredError, printable
 from rolekey.secret import Secret
 
 # What ends a process from outside: on Windows Ctrl-Break, in place of the hang-up of a terminal.
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGBREAK) if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
+if sys.platform == "win32":
+    ENDING_SIGNALS = (signal.SIGTERM, signal.SIGBREAK)
+else:
+    ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminal:

@@ -183,7 +183,7 @@ def is_private_directory(path: str) -> bool:
         status = os.lstat(path)
     except OSError:
         return False
-    return status.st_mode & 0o170000 == 0o040000 and _is_ours(status)
+    return status.st_mode & 0o170000 == 0o040000 and _is_ours(path, status)
 
 
 def read_file(path: str) -> bytes | None:
@@ -199,7 +199,7 @@ def read_file(path: str) -> bytes | None:
         return None
     try:
         status = os.fstat(descriptor)
-        if status.st_mode & 0o170000 != 0o100000 or not _is_ours(status) or status.st_size > _MAX_SIZE:
+        if status.st_mode & 0o170000 != 0o100000 or not _is_ours(descriptor, status) or status.st_size > _MAX_SIZE:
             return None
         return os.read(descriptor, _MAX_SIZE)
     except OSError:
@@ -208,8 +208,12 @@ def read_file(path: str) -> bytes | None:
         os.close(descriptor)
 
 
-def _is_ours(status: os.stat_result) -> bool:
-    return os.name == "nt" or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)
+def _is_ours(target: "int | str", status: os.stat_result) -> bool:
+    if sys.platform == "win32":
+        from rolekey.access_list import is_private  # noqa: PLC0415 - only Windows needs more than a status
+
+        return is_private(target)
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o077
 
 
 def pack(*fields: bytes) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rolekey.base.owner import access_of
 from rolekey.errors import ConfigurationError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -82,7 +83,7 @@ def read_configuration_text(path: Path) -> str:
     try:
         with open(path, "rb", opener=_opener) as file:
             status = os.fstat(file.fileno())
-            _check_owner(path, status)
+            _check_owner(path, file.fileno(), status)
             data = file.read(_MAX_FILE + 1)
         if len(data) > _MAX_FILE:
             raise ConfigurationError(f"{path} is larger than 1 MiB", hint="name the right file in ROLEKEY_CONFIG")
@@ -131,18 +132,18 @@ def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _check_owner(path: Path, status: os.stat_result) -> None:
+def _check_owner(path: Path, descriptor: int, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigurationError(f"{path} is no regular file", hint="name a file in ROLEKEY_CONFIG")
-    if os.name == "nt":
-        return
-    if status.st_uid not in (0, os.geteuid()):
+    # A group may share it.
+    access = access_of(descriptor, path, status, stat.S_IWOTH, root=True)
+    if access.owner is not None:
         raise ConfigurationError(
             f"{path} belongs to another user, who could name a PKCS#11 module of theirs in it",
             hint="copy it, and name the copy in ROLEKEY_CONFIG",
         )
-    if status.st_mode & stat.S_IWOTH:
+    if access.opening is not None:
         raise ConfigurationError(
             f"{path} can be written by every user, who could name a PKCS#11 module of theirs in it",
-            hint=f"look through it, then: chmod go-w '{path}'",
+            hint=f"look through it, then: {access.remedy}",
         )

@@ -2,6 +2,7 @@
 
 import logging
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 # A person at a terminal or window, and the longest that an SDK waits for one; the Rust SDK gives up after 5 s.
+# On Windows a thread that waits does not hear Ctrl-C.
+_LONGEST_WAIT = 0.1 if sys.platform == "win32" else threading.TIMEOUT_MAX
 ATTENDED_SECONDS = 50.0
 UNATTENDED_SECONDS = 4.5
 
@@ -152,11 +155,11 @@ class Started(Generic[T]):
                 slow[1]()
         finished = None
         while finished is None:
-            seconds = self._deadline.seconds
+            seconds, remaining = self._deadline.seconds, self._deadline.remaining()
             try:
-                finished = self._outcome.get(timeout=self._deadline.remaining())
+                finished = self._outcome.get(timeout=min(remaining, _LONGEST_WAIT))
             except queue.Empty:
-                if self._deadline.seconds > seconds:  # it has grown meanwhile
+                if remaining > _LONGEST_WAIT or self._deadline.seconds > seconds:  # it has grown meanwhile
                     continue
                 raise self._deadline.over(what) from None
         return self._unpacked(*finished)

@@ -2,7 +2,9 @@
 
 import os
 import stat
+from pathlib import Path
 
+from rolekey.base.owner import ADMINISTRATOR, GROUP_REMEDY, Access, access_of
 from rolekey.errors import PinNotUsableError, PinRequiredError
 from rolekey.secret import Secret
 
@@ -14,7 +16,7 @@ def read_regular_file(path: str, forbidden_mode: int | None) -> tuple[bytes, tup
 
     Args:
         path: absolute.
-        forbidden_mode: permissions that it must not give, or None where permissions and owner say nothing.
+        forbidden_mode: permissions that it must not give, as access_of() says; None where its directory guards it.
 
     Raises:
         PinRequiredError: it cannot be read.
@@ -25,7 +27,9 @@ def read_regular_file(path: str, forbidden_mode: int | None) -> tuple[bytes, tup
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor
             before = os.fstat(descriptor)
-            _check_kind(path, before, forbidden_mode)
+            _check_kind(path, before)
+            if forbidden_mode is not None:
+                _check_access(path, access_of(descriptor, Path(path), before, forbidden_mode, root=True))
             data = file.read(MAX_PIN_FILE_SIZE + 1)
             version = _version(os.fstat(descriptor))
     except OSError as error:
@@ -35,24 +39,25 @@ def read_regular_file(path: str, forbidden_mode: int | None) -> tuple[bytes, tup
     return data, version
 
 
-def _check_kind(path: str, status: os.stat_result, forbidden_mode: int | None) -> None:
+def _check_kind(path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = "Is a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise PinRequiredError(
             f"cannot read the PIN from {path}: {kind}",
             hint="name a regular file; a pipe is read with --pin-source fd:N",
         )
-    if forbidden_mode is None:
-        return
-    if status.st_uid not in (0, os.geteuid()):
+
+
+def _check_access(path: str, access: Access) -> None:
+    if access.owner is not None:
         raise PinNotUsableError(
-            f"{path} is not used: it belongs to user {status.st_uid}, who can change the PIN in it",
-            hint="keep the PIN in a file that belongs to you or to root",
+            f"{path} is not used: it belongs to {access.owner}, who can change the PIN in it",
+            hint=f"keep the PIN in a file that belongs to you or to {ADMINISTRATOR}",
         )
-    if status.st_mode & forbidden_mode:
+    if access.opening is not None:
         raise PinNotUsableError(
-            f"{path} is not used: its mode is {stat.S_IMODE(status.st_mode):04o}, so others than its owner get at it",
-            hint="chmod 600 it; --pin-file-group-readable lets the group read it (0640)",
+            f"{path} is not used: it has {access.opening}, so others than its owner get at it",
+            hint=access.remedy + GROUP_REMEDY,
         )
 
 

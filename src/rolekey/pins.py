@@ -290,7 +290,7 @@ def pin_source_path(pin_source: str) -> str:
 def _read_file(path: str, *, group_readable: bool) -> Pin:
     # A symbolic link is followed (Kubernetes' secrets are links): what it leads to is what is checked and recorded.
     path = os.path.abspath(path)  # noqa: PTH100 - as above: resolve() would give the link's target
-    data, version = read_regular_file(path, None if os.name == "nt" else 0o037 if group_readable else 0o077)
+    data, version = read_regular_file(path, 0o037 if group_readable else 0o077)
     return Pin(decoded_pin(data, path), PinSource("file", path, version))
 
 

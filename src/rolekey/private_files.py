@@ -12,12 +12,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from rolekey.base.owner import CHANGE, access_of, close_to_others, create_private_directory, create_private_file
 from rolekey.cached_answer import is_private_directory
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError
 from rolekey.forks import renew_after_fork
 
 _POLL_SECONDS = 0.01
+_RENAME_ATTEMPTS = 100
 
 
 def take_lock(path: Path, deadline: Deadline, others: str) -> int:
@@ -37,7 +39,7 @@ def take_lock(path: Path, deadline: Deadline, others: str) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
-            check_ours(path, os.fstat(descriptor))
+            check_ours(path, os.fstat(descriptor), descriptor)
             _wait_for_lock(descriptor, deadline, others)
             if is_still(path, descriptor):
                 return descriptor
@@ -67,7 +69,7 @@ def read_private_file(path: Path, maximum: int, *, guarded: bool = False) -> byt
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, f"{path} is no regular file")
         if not guarded:
-            check_ours(path, status)
+            check_ours(path, status, descriptor)
         return file.read(maximum)
 
 
@@ -81,14 +83,13 @@ def replace_private_file(path: Path, content: bytes, new_suffix: str = ".new") -
     """
     new = path.with_suffix(new_suffix)
     new.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(new, flags, 0o600)
+    descriptor = create_private_file(new)
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        new.replace(path)
+        rename_over(new, path)
     except OSError:
         with suppress(OSError):
             new.unlink()
@@ -100,37 +101,51 @@ def make_directory(path: Path) -> None:
     for parent in (*reversed(path.parents), path):
         with suppress(FileExistsError):
             if not parent.exists():
-                parent.mkdir(mode=0o700)
+                create_private_directory(parent)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
         link = stat.S_ISLNK(status.st_mode)
         raise OSError(errno.ELOOP if link else errno.ENOTDIR, f"{path} is {'a link' if link else 'no directory'}")
-    check_ours(path, status)
-    if os.name != "nt" and stat.S_IMODE(status.st_mode) & 0o077:
-        path.chmod(0o700)
+    check_ours(path, status, path)
+    close_to_others(path, status)
 
 
 def make_private_directory(path: Path) -> None:
     """Make a directory of mode 0700 where there is none; one that is there must be ours and closed to others."""
     with suppress(FileExistsError):
-        path.mkdir(mode=0o700)
+        create_private_directory(path)
     if not is_private_directory(str(path)):
         raise OSError(errno.EPERM, f"{path} is not a directory that belongs to this user alone")
 
 
-def check_ours(path: Path, status: os.stat_result) -> None:
+def check_ours(path: Path, status: os.stat_result, target: int | Path) -> None:
     """Refuse what belongs to somebody else or can be written by others.
 
     Args:
         path: for the error's text.
         status: of the file itself.
+        target: its descriptor, or a directory's path.
     """
-    if os.name == "nt":
-        return
-    if status.st_uid != os.geteuid():
-        raise OSError(errno.EPERM, f"{path} belongs to user {status.st_uid}")
-    if stat.S_IMODE(status.st_mode) & 0o022:
+    access = access_of(target, path, status, CHANGE)
+    if access.owner is not None:
+        raise OSError(errno.EPERM, f"{path} belongs to {access.owner}")
+    if access.opening is not None:
         raise OSError(errno.EPERM, f"{path} can be written by others")
+
+
+def rename_over(new: Path, path: Path) -> None:
+    """Put a file in another one's place. Windows refuses that while somebody reads the old one: it is tried again.
+
+    Args:
+        new: the file.
+        path: what it is to be called.
+    """
+    for _ in range(_RENAME_ATTEMPTS if sys.platform == "win32" else 0):
+        with suppress(PermissionError):
+            new.replace(path)
+            return
+        time.sleep(_POLL_SECONDS)
+    new.replace(path)
 
 
 class HeldLock:

@@ -4,7 +4,6 @@ Logs, tracebacks, reprs of whatever holds it and pickles are the ways in which a
 stays an ordinary ``str`` inside: Python can neither pin nor wipe memory, and this class does not pretend to.
 """
 
-import os
 import sys
 from typing import NoReturn, final
 
@@ -64,8 +63,8 @@ def _octets(value: str) -> bytes:
 
 def guard_memory() -> None:
     """Keep the memory of this process, which lives long, from core files and from other processes of this user."""
-    if os.name != "posix":
-        return
+    if sys.platform == "win32":
+        return  # there is nothing of the kind: crash dumps are the administrator's, and a user may debug what is theirs
     import resource  # noqa: PLC0415 - POSIX only
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -42,7 +42,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pkcs11_uri_syntax",),
     ("interaction", "schedule"),
     ("secret", "deadline", "exportability"),
+    ("base",),
     ("errors", "_version", "cached_answer", "forks", "lazily", "value"),
+    ("access_list",),
 )
 # Two files that are one thing.
 PEERS = (

@@ -276,7 +276,7 @@ def test_mode_of_a_file(form, mode, group, tmp_path):
         assert pin.secret == Secret("1234")
     else:
         error = refused(PinNotUsableError, *uris, source=source, group_readable=group)
-        assert error.message.startswith(f"{path} is not used: its mode is {mode:04o}")
+        assert error.message.startswith(f"{path} is not used: it has mode {mode:04o}")
         assert "chmod 600" in error.hint
 
 

@@ -141,7 +141,7 @@ def become(program: str, command: list[str], environment: Mapping[str, str]) -> 
         CommandError: the system does not run it.
     """
     try:
-        if os.name == "nt":
+        if sys.platform == "win32":
             import subprocess  # noqa: PLC0415 - for this system alone
 
             done = subprocess.run(command, executable=program, env=environment, check=False)  # noqa: S603 - the user's

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import signal
+import sys
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -139,7 +140,7 @@ class Pinentry:
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
     with suppress(OSError):
-        if os.name == "nt":
+        if sys.platform == "win32":
             process.kill()
         else:
             # A pinentry may be a script around the real one.

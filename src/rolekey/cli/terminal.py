@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from rolekey.cli import console
 from rolekey.deadline import Deadline
 from rolekey.errors import PinRequiredError, printable
 from rolekey.secret import Secret
@@ -34,7 +35,7 @@ class Terminal:
 
     def ask(self, question: str, opens: str) -> Secret | None:  # noqa: ARG002 - the question says it
         """Ask for a secret without echo, as Interaction.ask() says."""
-        if not _has_terminal():
+        if not console.has_terminal():
             program = pinentry_program(os.environ)
             if program is None:
                 return None
@@ -43,13 +44,12 @@ class Terminal:
             self._deadline.expect_person()
             with signals_raise():
                 return Pinentry(program, self._deadline).ask(question)
-        import getpass  # noqa: PLC0415 - slow to import; mostly nobody is asked
-
         self._deadline.expect_person()
         try:
-            with _restored_terminal():
+            # The echo comes back whatever ends the question: an answer, the deadline, Ctrl-C or another signal.
+            with console.restored(), signals_raise():
                 return Secret(
-                    self._deadline.run("an answer on the terminal", lambda: getpass.getpass(printable(question)))
+                    self._deadline.run("an answer on the terminal", lambda: console.read_hidden(printable(question)))
                 )
         except EOFError:
             raise PinRequiredError("nothing was entered on the terminal", hint="run the command again") from None
@@ -60,8 +60,8 @@ class Terminal:
         import subprocess  # noqa: PLC0415 - as above
 
         shown = printable(text)
-        with suppress(OSError), open("/dev/tty", "w", encoding="utf-8") as terminal:  # noqa: PTH123 - a device
-            terminal.write(f"{shown}\n")
+        with suppress(OSError):
+            console.write_line(shown)
         program = shutil.which("notify-send") if os.environ.get("DBUS_SESSION_BUS_ADDRESS") else None
         if program is not None:
             # Not waited for: a desktop that does not answer must not hold up the signature.
@@ -76,7 +76,7 @@ class Terminal:
 
 def can_ask() -> bool:
     """Whether there is somebody who can be asked: a terminal, or a display with a pinentry."""
-    return _has_terminal() or pinentry_program(os.environ) is not None
+    return console.has_terminal() or pinentry_program(os.environ) is not None
 
 
 def pinentry_program(environment: Mapping[str, str]) -> str | None:
@@ -93,36 +93,6 @@ def pinentry_program(environment: Mapping[str, str]) -> str | None:
     import shutil  # noqa: PLC0415 - slow to import; mostly there is no display
 
     return shutil.which(environment.get("PINENTRY") or "pinentry", path=environment.get("PATH"))
-
-
-def _has_terminal() -> bool:
-    if os.name == "nt":
-        return sys.stdin is not None and sys.stdin.isatty()
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def _restored_terminal() -> Iterator[None]:
-    """Bring the echo back, whatever ends the question: an answer, the deadline, Ctrl-C or SIGTERM."""
-    if os.name == "nt":
-        yield
-        return
-    import termios  # noqa: PLC0415 - POSIX only
-
-    terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
-    try:
-        attributes = termios.tcgetattr(terminal)
-        with signals_raise():
-            try:
-                yield
-            finally:
-                termios.tcsetattr(terminal, termios.TCSAFLUSH, attributes)
-    finally:
-        os.close(terminal)
 
 
 @contextmanager

@@ -3,11 +3,11 @@
 import os
 import shlex
 import shutil
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from rolekey.base.owner import ANY_USE, CHANGE, access_of
 from rolekey.config import resolve_arns, resolve_endpoint, resolve_settings
 from rolekey.doctor.context import Context
 from rolekey.doctor.finding import Verdict, failed, known, of_error, ok, warning
@@ -134,22 +134,19 @@ def _of_line(context: Context, place: Place, line: str) -> Iterator[Verdict]:
 
 def check_aws_files(context: Context) -> Iterator[Verdict]:
     """Who can read and write the SDKs' files."""
-    if context.place is None or os.name == "nt":
+    if context.place is None:
         return
     sound = True
     for path, forbidden, what in (
-        (context.place.config_path, stat.S_IWGRP | stat.S_IWOTH, "write: it names programs that SDKs start"),
-        (context.place.path, stat.S_IRWXG | stat.S_IRWXO, "use: it holds credentials"),
+        (context.place.config_path, CHANGE, "write: it names programs that SDKs start"),
+        (context.place.path, ANY_USE, "use: it holds credentials"),
     ):
         try:
-            mode = path.stat().st_mode
+            access = access_of(path, path, path.stat(), forbidden, root=True)
         except OSError:
             continue
-        if mode & forbidden:
+        if access.opening is not None:
             sound = False
-            yield warning(
-                f"{path} has mode {stat.S_IMODE(mode):04o}, so that others than its owner can {what}",
-                f"chmod {'600' if path == context.place.path else 'go-w'} {shlex.quote(str(path))}",
-            )
+            yield warning(f"{path} has {access.opening}, so that others than its owner can {what}", access.remedy)
     if sound:
         yield ok("nobody else can change the SDKs' config file or read their credentials file")

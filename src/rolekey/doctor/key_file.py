@@ -1,10 +1,9 @@
 """A private key in a file."""
 
-import shlex
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from rolekey.base.owner import access_of
 from rolekey.certificates import read_file, spki
 from rolekey.doctor.context import Context
 from rolekey.doctor.finding import Verdict, failed, ok, warning
@@ -52,11 +51,10 @@ def check_key_file(context: Context) -> Iterator[Verdict]:
 
 
 def _mode(path: Path) -> Iterator[Verdict]:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    access = access_of(path, path, path.stat(), root=True)
+    if access.opening is not None:
         yield warning(
-            f"{path} has mode {mode:04o}, so that others than its owner get at the private key",
-            f"chmod 600 {shlex.quote(str(path))}",
+            f"{path} has {access.opening}, so that others than its owner get at the private key", access.remedy
         )
 
 

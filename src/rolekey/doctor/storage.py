@@ -5,7 +5,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from rolekey.cached_answer import cache_directory, is_private_directory
+from rolekey.base.owner import access_of
+from rolekey.cached_answer import cache_directory
 from rolekey.doctor.context import Context
 from rolekey.doctor.finding import Verdict, ok, warning
 
@@ -27,17 +28,10 @@ def check_cache(context: Context) -> Iterator[Verdict]:
         else:
             yield warning(f"{directory} cannot be made or read; {_NOT_KEPT}", f"see to {directory.parent}")
         return
-    if not is_private_directory(named):
-        yield warning(f"{directory} {_fault(status)}; {_NOT_KEPT}", f"look at it, and remove it: {directory}")
+    fault = access_of(directory, directory, status).fault if stat.S_ISDIR(status.st_mode) else "is no directory"
+    if fault is not None:
+        yield warning(f"{directory} {fault}; {_NOT_KEPT}", f"look at it, and remove it: {directory}")
     elif not os.access(directory, os.W_OK | os.X_OK):
         yield warning(f"{directory} cannot be written; {_NOT_KEPT}", "mount it writable, or name another place")
     else:
         yield ok(f"{directory} is ours alone")
-
-
-def _fault(status: os.stat_result) -> str:
-    if not stat.S_ISDIR(status.st_mode):
-        return "is no directory"
-    if status.st_uid != os.geteuid():
-        return f"belongs to user {status.st_uid}"
-    return f"has mode {stat.S_IMODE(status.st_mode):04o}, so that others get at it"

@@ -1,12 +1,12 @@
 """A key in a PKCS#11 token, as far as it is seen without a login."""
 
 import os
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from rolekey.base.local_sockets import local_socket
 from rolekey.certificates import spki
 from rolekey.doctor.configuration import uris_of
 from rolekey.doctor.context import Context
@@ -79,7 +79,7 @@ def check_pcscd(context: Context) -> Iterator[Verdict]:
         return
     place = _socket_of(context.environment)
     context.facts.card_service = False
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = local_socket()
     try:
         connection.settimeout(2.0)
         connection.connect(place)

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from tpm2_pytss import TSS2_RC, PyTCTI, TCTILdr, TSS2_Exception
 
+from rolekey.base.local_sockets import local_socket
 from rolekey.errors import ConfigurationError, SignerError, TokenNotFoundError, TokenStateError
 from rolekey.value import Value
 
@@ -119,10 +121,10 @@ def _device_failure(path: Path, reason: str) -> SignerError:
 
 
 def _group_of(path: Path) -> str:
-    try:
-        return path.group()
-    except (OSError, KeyError, NotImplementedError):
-        return str(path.stat().st_gid)
+    if sys.platform != "win32":
+        with suppress(OSError, KeyError):
+            return path.group()
+    return str(path.stat().st_gid)
 
 
 @contextmanager
@@ -163,7 +165,7 @@ class SocketTCTI(PyTCTI):  # type: ignore[misc]  # the extra may be missing wher
             raise address.unreachable(error.strerror or str(error)) from error
 
     def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection = local_socket()
         try:
             connection.connect(str(self._path))
         except OSError:

@@ -8,13 +8,15 @@ changed since it was read, it is read again. What a killed writer left behind is
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from rolekey.base.owner import create_private_directory, create_private_file, keep_access
 from rolekey.deadline import Deadline
 from rolekey.errors import CredentialsFileError, DeadlineError
-from rolekey.private_files import take_lock
+from rolekey.private_files import rename_over, take_lock
 from rolekey.value import Value
 
 MAX_SIZE = 1 << 24
@@ -136,7 +138,7 @@ class TextFile:
             for directory in reversed(target.parents):
                 with suppress(FileExistsError):
                     if not directory.exists():
-                        directory.mkdir(mode=0o700)
+                        create_private_directory(directory)
             try:
                 descriptor = take_lock(lock, Deadline(LOCK_SECONDS), f"another process that writes {self.path.name}")
             except DeadlineError as error:
@@ -183,21 +185,17 @@ class TextFile:
         new = path.with_name(f"{path.name}.rolekey-new")
         new.unlink(missing_ok=True)
         try:
-            descriptor = os.open(
-                new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | _FLAGS, 0o600
-            )
+            descriptor = create_private_file(new)
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
                 file.write(content)
                 file.flush()
-                if os.name != "nt":
-                    self._keep_owner(path, descriptor, before)
-                    mask = 0o600 if self._is_private else 0o777
-                    os.fchmod(descriptor, 0o600 if before is None else before.st_mode & mask)
+                self._keep_owner(path, descriptor, before)
+                keep_access(descriptor, new, path, before, private=self._is_private)
                 os.fsync(descriptor)
             if not _is_still(path, before):
                 new.unlink()
                 return False
-            new.replace(path)
+            rename_over(new, path)
         except BaseException:
             with suppress(OSError):
                 new.unlink()
@@ -208,6 +206,8 @@ class TextFile:
         return True
 
     def _keep_owner(self, path: Path, descriptor: int, before: os.stat_result | None) -> None:
+        if sys.platform == "win32":
+            return  # only an administrator makes files for others
         ours = os.fstat(descriptor)
         if before is None or (before.st_uid, before.st_gid) == (ours.st_uid, ours.st_gid):
             return

@@ -17,7 +17,7 @@ assert sys.platform == "win32"  # noqa: S101 - tells the type checker, too
 
 import msvcrt  # noqa: E402 - below the line that lets nothing else in
 
-_OWNER, _LIST, _PROTECTED_LIST = 0x1, 0x4, 0x80000000
+_OWNER, _LIST = 0x1, 0x4
 _FILE = 1  # SE_FILE_OBJECT
 _TOKEN_QUERY, _TOKEN_USER = 0x8, 1
 _ACL_SIZE_INFORMATION = 2
@@ -37,16 +37,14 @@ _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
 _SIGNATURES: tuple[tuple[Any, tuple[Any, ...]], ...] = (
     (_advapi32.GetSecurityInfo, (c_void_p, c_uint32, c_uint32, *(5 * [c_void_p]))),
     (_advapi32.GetNamedSecurityInfoW, (c_wchar_p, c_uint32, c_uint32, *(5 * [c_void_p]))),
-    (_advapi32.SetNamedSecurityInfoW, (c_wchar_p, c_uint32, c_uint32, *(4 * [c_void_p]))),
+    (_advapi32.SetFileSecurityW, (c_wchar_p, c_uint32, c_void_p)),
     (_advapi32.GetAclInformation, (c_void_p, c_void_p, c_uint32, c_uint32)),
     (_advapi32.GetAce, (c_void_p, c_uint32, c_void_p)),
     (_advapi32.ConvertSidToStringSidW, (c_void_p, c_void_p)),
-    (_advapi32.ConvertStringSidToSidW, (c_wchar_p, c_void_p)),
     (
         _advapi32.ConvertStringSecurityDescriptorToSecurityDescriptorW,
         (c_wchar_p, c_uint32, c_void_p, c_void_p),
     ),
-    (_advapi32.GetSecurityDescriptorDacl, (c_void_p, c_void_p, c_void_p, c_void_p)),
     (_advapi32.LookupAccountSidW, (c_wchar_p, c_void_p, c_wchar_p, c_void_p, c_wchar_p, c_void_p, c_void_p)),
     (_advapi32.OpenProcessToken, (c_void_p, c_uint32, c_void_p)),
     (_advapi32.GetTokenInformation, (c_void_p, c_uint32, c_void_p, c_uint32, c_void_p)),
@@ -168,11 +166,7 @@ def restrict(path: str) -> None:
         OSError: Windows refuses.
     """
     with _closed_to_others() as attributes:
-        present, defaulted, listed = ctypes.c_int(), ctypes.c_int(), c_void_p()
-        _check(
-            _advapi32.GetSecurityDescriptorDacl(attributes.descriptor, byref(present), byref(listed), byref(defaulted))
-        )
-        _set_list(path, listed)
+        _check(_advapi32.SetFileSecurityW(path, _LIST, attributes.descriptor))
 
 
 def copy_access(old: str, new: str) -> None:
@@ -181,15 +175,8 @@ def copy_access(old: str, new: str) -> None:
     Raises:
         OSError: Windows refuses.
     """
-    listed = c_void_p()
-    with _security(old, _LIST, listed=listed):
-        _set_list(new, listed)
-
-
-def _set_list(path: str, listed: c_void_p) -> None:
-    result = _advapi32.SetNamedSecurityInfoW(path, _FILE, _LIST | _PROTECTED_LIST, None, None, listed, None)
-    if result:
-        raise ctypes.WinError(result)
+    with _security(old, _LIST) as descriptor:
+        _check(_advapi32.SetFileSecurityW(new, _LIST, descriptor))
 
 
 @contextmanager
@@ -207,8 +194,8 @@ def _closed_to_others() -> Iterator[_SecurityAttributes]:
 @contextmanager
 def _security(
     target: int | str | Path, what: int, *, owner: c_void_p | None = None, listed: c_void_p | None = None
-) -> Iterator[None]:
-    """Let the arguments point to a file's owner or list, for a with block."""
+) -> Iterator[c_void_p]:
+    """A file's security descriptor, to whose owner or list the arguments point, for a with block."""
     descriptor = c_void_p()
     places = [byref(place) if place is not None else None for place in (owner, None, listed, None)]
     if isinstance(target, int):
@@ -218,7 +205,7 @@ def _security(
     if result:
         raise ctypes.WinError(result)
     try:
-        yield
+        yield descriptor
     finally:
         _kernel32.LocalFree(descriptor)
 

@@ -48,8 +48,7 @@ _URLS = ("AWS_ENDPOINT_URL_ROLESANYWHERE", "ROLEKEY_ENDPOINT")
 REFRESH_SECONDS = 900
 ALIAS_FIELDS, ENTRY_FIELDS = 3, 4
 _MAGIC = b"rolekey-cache-1"
-_MAX_SIZE = 1 << 20
-_MAX_DIGITS = 12
+_MAX_SIZE, _MAX_DIGITS = 1 << 20, 12
 # The attributes of a URI's query that hold no PIN.
 _QUERY = ("pin-source=", "module-name=", "module-path=")
 _ODD_SPELLINGS = ("pin-value", "pin_value", "pin%2dvalue")

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from rolekey.cli.fetching import options_from
 from rolekey.cli.flag_table import CREDENTIAL_PROCESS_FLAGS, HELPER_FLAGS, OWN_FLAGS, Flag
 from rolekey.cli.flags import helper_command
+from rolekey.cli.process import standard_path
 from rolekey.cli.update import place_of
 from rolekey.config import resolve_settings
 from rolekey.configuration_file import configuration_path, read_configuration
@@ -20,6 +20,7 @@ from rolekey.configured_options import KEYS, NOT_KEPT, options_of_section, with_
 from rolekey.errors import ConfigurationError
 from rolekey.options import revealed
 from rolekey.vend.aws_profile import check_process, process_of, write_process
+from rolekey.vend.process_line import COMMAND, arguments_of, as_cmd_expands, program_of, words_of
 from rolekey.vend.text_file import TextFile
 
 PROFILE = Flag("--profile", "text", "The SDKs' profile that is to use it; by default one of the same name.")
@@ -52,7 +53,7 @@ def configure(names: Sequence[str], **values: Any) -> None:
 
         return with_section(text, name, section)
 
-    command = f"{_program()} credential-process {name}"
+    command = f"{_program()} {COMMAND} {name}"
     file = TextFile(path, "ROLEKEY_CONFIG", is_private=False)
     file.check(change)
     check_process(place, command, replaces)
@@ -97,13 +98,13 @@ def options_of_line(line: str | None, aws_profile: str) -> dict[str, Any]:
     where = f"the credential_process of the profile {aws_profile}"
     if line is None:
         raise ConfigurationError(f"{where} is not there", hint="name a profile that has one, or give options")
-    if "\\" in line and os.name != "nt":
+    if "\\" in line and sys.platform != "win32":
         raise ConfigurationError(
             f"{where} has a backslash: SDKs take it away, and lines do not continue",
             hint="write it on one line, paths with / and values with spaces in double quotes",
         )
     try:
-        names, values = parsed_line(shlex.split(line))
+        names, values = parsed_line(words_of(as_cmd_expands(line, os.environ)))
     except ValueError as error:
         raise ConfigurationError(f"{where}: a quote is open", hint="close it") from error
     except click.UsageError as error:
@@ -130,9 +131,10 @@ def parsed_line(words: Sequence[str]) -> tuple[Sequence[str], dict[str, Any]]:
     def take(names: Sequence[str], **values: Any) -> None:
         seen.append((names, values))
 
-    if words[1:2] != ["credential-process"]:
+    arguments = arguments_of(words)
+    if arguments is None:
         raise ConfigurationError("it is no credential-process", hint="name the profile of another line")
-    take.main(words[2:], prog_name="credential-process", standalone_mode=False)
+    take.main(arguments, prog_name="credential-process", standalone_mode=False)
     # --help calls nothing.
     return seen[0] if seen else ((), {flag.parameter: None for flag in (*HELPER_FLAGS, *OWN_FLAGS)})
 
@@ -145,11 +147,11 @@ def _section(path: Path, name: str) -> dict[str, Any]:
 
 
 def _program() -> str:
-    """What SDKs are to call: the program of that name, or this one where another or none is found."""
-    ours = Path(sys.argv[0]).absolute()
-    found = shutil.which("rolekey")
-    if ours.name != "rolekey" or (found and ours.samefile(found)):
-        return "rolekey"
-    if any(character in str(ours) for character in " \t\"'\\"):
-        return "rolekey"
-    return str(ours)
+    """What SDKs are to start, whatever their PATH is."""
+    program = program_of(sys.argv[0], sys.executable, standard_path())
+    if program is None:
+        raise ConfigurationError(
+            f"the path of this rolekey, {sys.executable}, cannot be written into a line that every SDK reads",
+            hint="install rolekey in a directory whose path has no quotes, $, % and backslashes in its names",
+        )
+    return program

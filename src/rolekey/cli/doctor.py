@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -83,13 +82,14 @@ def _of_profile(
 ) -> tuple[Sequence[str], dict[str, Any], tuple[tuple[str, str], ...]]:
     """The names and flags of the credential_process of a profile, below those that are written; where they are from."""
     from rolekey.vend.aws_profile import process_of  # noqa: PLC0415 - not for a command line that says it all
+    from rolekey.vend.process_line import as_cmd_expands, words_of  # noqa: PLC0415 - as above
 
     line = process_of(place_of(aws_profile, os.environ))
     where = f"the credential_process of the profile {aws_profile}"
     if line is None:
         raise ConfigurationError(f"{where} is not there", hint="name a profile that has one, or give NAME or options")
     try:
-        names, values = parsed_line(shlex.split(line))
+        names, values = parsed_line(words_of(as_cmd_expands(line, os.environ)))
     except ValueError:
         raise ConfigurationError(f"{where} has an open quote", hint="close it") from None
     except click.UsageError as error:

@@ -80,7 +80,9 @@ def run(args: Sequence[str] | None = None) -> int:
 
 def _run_click(args: Sequence[str] | None) -> object:
     try:
-        return cli.main(args=list(args) if args is not None else None, prog_name="rolekey", standalone_mode=False)
+        words = list(args) if args is not None else None
+        # A value is what was written: click would put variables, ~ and matching files into it on Windows.
+        return cli.main(args=words, prog_name="rolekey", standalone_mode=False, windows_expand_args=False)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "rolekey"
         hint = f"`{command} --help` lists the options and commands"

@@ -4,7 +4,6 @@ Nothing is refused here: help, every error and what is rarely written is left to
 makes of it. What both read they read alike.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,8 +27,6 @@ def run_plain(words: Sequence[str]) -> int | None:
     Returns:
         The exit code; None if nothing was done, and click has to read the words.
     """
-    if os.name == "nt":
-        return None  # there click reads variables and patterns in them
     read = read_plain(words)
     if read is None:
         return None

@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from rolekey.pins import PinReader
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.vend.aws_profile import PROCESS_KEY, process_of, winners_over_process
 from rolekey.vend.credentials_file import Place
+from rolekey.vend.process_line import as_cmd_expands, variables_in, words_of
 
 # What every SDK takes before the credential_process of a profile.
 _KEY_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -104,7 +106,7 @@ def check_aws_profile(context: Context) -> Iterator[Verdict]:
 
 def _of_line(context: Context, place: Place, line: str) -> Iterator[Verdict]:
     where = f"the {PROCESS_KEY} of the profile {place.aws_profile}"
-    if "\\" in line and os.name != "nt":
+    if "\\" in line and sys.platform != "win32":
         yield failed(
             f"{where} has a backslash: SDKs take it away, and lines do not continue",
             "write it on one line, paths with / and values with spaces in double quotes",
@@ -113,8 +115,13 @@ def _of_line(context: Context, place: Place, line: str) -> Iterator[Verdict]:
     if "\n" in line:
         yield failed(f"{where} goes on in a second line, which some SDKs lose", "write it on one line")
         return
+    if variables := variables_in(line, context.environment):
+        yield warning(
+            f"{where} has {variables[0]}, which cmd puts in, and boto3 and the AWS CLI do not",
+            "write the whole path in its place",
+        )
     try:
-        program = (shlex.split(line) or [""])[0]
+        program = (words_of(as_cmd_expands(line, context.environment)) or [""])[0]
     except ValueError:
         yield failed(f"{where} has an open quote", "close it")
         return

@@ -4,6 +4,7 @@ Implements the end-entity and chain rules of the IAM Roles Anywhere trust model 
 """
 
 import base64
+import codecs
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -50,7 +51,17 @@ def read_file(path: Path, what: str, error_class: type[RolekeyError] = Certifica
         ) from error
     if len(data) > MAX_FILE_SIZE:
         raise error_class(f"the {what} {path} is larger than 1 MiB", hint="name the right file")
-    return data
+    return _without_utf16(data)
+
+
+def _without_utf16(data: bytes) -> bytes:
+    """What PowerShell's > has written, as the text that it is."""
+    if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data
+    try:
+        return data.decode("utf-16").encode()
+    except UnicodeError:
+        return data
 
 
 def read_certificates(

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_TIMEOUT = 3600.0
+_WINDOWS = sys.platform == "win32"
 
 CertificateReference = Path | PKCS11URI
 KeyReference = Path | PKCS11URI | TPMHandle
@@ -191,7 +193,9 @@ def plain_path(text: str, option: str) -> str:
         )
     if re.match(r"[A-Za-z]:[^\\/]", text):
         raise ConfigurationError(
-            f"{option} is a Windows path without its backslashes",
-            hint="SDKs take single backslashes away: write / in their place, or put the value in single quotes",
+            f"{option} is a Windows path without {'a directory after its drive' if _WINDOWS else 'its backslashes'}",
+            hint="write the whole path, C:/..., with / or \\: without it a path begins in the drive's current directory"
+            if _WINDOWS
+            else "SDKs take single backslashes away: write / in their place, or put the value in single quotes",
         )
     return text

@@ -7,6 +7,7 @@ somewhere else. docs/pins.md says the same to users.
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,13 @@ from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 # RFC 8089: file:/path, file:///path, file://localhost/path. A relative path or another host is nowhere on this machine.
-_FILE = re.compile(r"file:(?://(?:localhost)?)?(/(?!/).+)", re.DOTALL)
+# On Windows a drive stands in the place of the first slash, or behind it (appendix E.2).
+if sys.platform == "win32":
+    _FILE_FORM = "file:C:/absolute/path"
+    _FILE = re.compile(r"file:(?:(?://(?:localhost)?)?/)?([A-Za-z]:[\\/].+)", re.DOTALL)
+else:
+    _FILE_FORM = "file:/absolute/path"
+    _FILE = re.compile(r"file:(?://(?:localhost)?)?(/(?!/).+)", re.DOTALL)
 
 
 class Pin(Value):
@@ -281,8 +288,8 @@ def pin_source_path(pin_source: str) -> str:
     match = _FILE.fullmatch(pin_source)
     if match is None:
         raise PinRequiredError(
-            "the URI's pin-source is not of the form file:/absolute/path",
-            hint="put the PIN into a file that only you can read and name it: pin-source=file:/absolute/path",
+            f"the URI's pin-source is not of the form {_FILE_FORM}",
+            hint="put the PIN into a file that only you can read and name it: pin-source=" + _FILE_FORM,
         )
     return match[1]
 

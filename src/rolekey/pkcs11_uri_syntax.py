@@ -4,10 +4,12 @@ Length limits are those of CK_INFO, CK_SLOT_INFO and CK_TOKEN_INFO in PKCS#11 v2
 be a PIN in the wrong place.
 """
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from rolekey.errors import ConfigurationError
@@ -120,15 +122,16 @@ def _pin_value(name: str, data: bytes) -> Secret:
 
 def _module_name(name: str, data: bytes) -> str:
     module = _text(name, data)
-    if not module or "/" in module:
+    if not module or any(separator in module for separator in (os.sep, os.altsep) if separator):
         raise refusal(f"has a {name} that is not a bare name", hint="give a path with module-path")
     return module
 
 
 def _module_path(name: str, data: bytes) -> str:
     path = _text(name, data)
-    if not path.startswith("/"):
-        raise refusal(f"has a {name} that is not absolute", hint=f"write the whole path, {name}=/...")
+    if not Path(path).is_absolute():
+        start = "C:/" if os.name == "nt" else "/"
+        raise refusal(f"has a {name} that is not absolute", hint=f"write the whole path, {name}={start}...")
     return path
 
 

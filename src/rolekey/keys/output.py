@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from rolekey.base.owner import create_private_file
 from rolekey.errors import ConfigurationError
 from rolekey.key_settings import plain_path
 from rolekey.value import Value
@@ -81,7 +82,7 @@ class Output(Value):
         target = self.path
         new = target.with_name(f".{target.name}.rolekey-{os.getpid()}") if self.force else target
         try:
-            descriptor = os.open(new, _FLAGS, mode)
+            descriptor = os.open(new, _FLAGS, mode) if mode & 0o044 else create_private_file(new)
             try:
                 with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
                     file.write(content)

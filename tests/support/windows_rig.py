@@ -6,10 +6,11 @@ Wine is not Windows: docs/compatibility.md says what it cannot show. A program g
 pytest; its home (%USERPROFILE%) is empty at the beginning of each test.
 """
 
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -103,19 +104,44 @@ class Windows:
                 raise
         return subprocess.CompletedProcess(process.args, process.returncode, *map(_text, (output, errors)))
 
+    def run_lines(self, lines: Sequence[Sequence[str]], place: Path) -> list[tuple[int, str, str]]:
+        """Run rolekey's command lines in one process: the exit code, stdout and stderr of each.
+
+        Args:
+            lines: their words, after the program's name.
+            place: a file, to be written.
+        """
+        place.write_text(json.dumps([list(words) for words in lines]), "utf-8")
+        done = self.run("python", ROOT / "tests/support/windows/run_lines.py", place)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(place.read_text("utf-8"))
+        assert len(found) == len(lines)
+        return [(code, output, errors) for code, output, errors in found]
+
     @contextmanager
     def start(
-        self, *words: str | Path, environment: Mapping[str, str] | None = None, directory: Path | None = None
+        self,
+        *words: str | Path,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+        streams: tuple[int, int, int] = (subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE),
     ) -> Iterator["subprocess.Popen[bytes]"]:
-        """As run(), for as long as a with block lasts; the program is ended then, if it still runs."""
+        """As run(), for as long as a with block lasts; the program is ended then, if it still runs.
+
+        Args:
+            words: as for run().
+            environment: as for run().
+            directory: as for run().
+            streams: its stdin, stdout and stderr. CPython does not start with files; with terminals it has a console.
+        """
         line = [self.path(word) if isinstance(word, Path) else word for word in words]
         with subprocess.Popen(
             ["wine", *line],
             env=self.environment(environment or {}),
             cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
         ) as process:
             try:
                 yield process

@@ -8,12 +8,23 @@ from contextlib import contextmanager
 if sys.platform == "win32":
     import ctypes
     import msvcrt
+    import time
 
     _INPUT, _OUTPUT = "CONIN$", "CONOUT$"
     _ECHO, _LINE, _PROCESSED = 0x4, 0x2, 0x1
+    _END_OF_INPUT = "\x1a"  # Ctrl-Z
+    _LONGEST = 4096
+    _SIGNAL_SECONDS = 2.0
     _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
     _kernel32.GetConsoleMode.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     _kernel32.SetConsoleMode.argtypes = (ctypes.c_void_p, ctypes.c_uint32)
+    _kernel32.ReadConsoleW.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+    )
 
     def has_terminal() -> bool:
         """Whether there is a terminal that somebody can be asked on."""
@@ -43,15 +54,25 @@ if sys.platform == "win32":
             EOFError: the input has ended.
         """
         with open(_OUTPUT, "w", encoding="utf-8") as console, open(_INPUT, encoding="utf-8") as keyboard:  # noqa: PTH123 - devices
-            console.write(question)
-            console.flush()
             handle = msvcrt.get_osfhandle(keyboard.fileno())
             _kernel32.SetConsoleMode(handle, (_mode_of(handle) & ~_ECHO) | _LINE | _PROCESSED)
-            line = keyboard.readline()
+            console.write(question)
+            console.flush()
+            line = _read_line(handle)
             console.write("\n")
-        if not line:
+        return line
+
+    def _read_line(handle: int) -> str:
+        buffer, length = ctypes.create_unicode_buffer(_LONGEST), ctypes.c_uint32()
+        if not _kernel32.ReadConsoleW(handle, buffer, _LONGEST, ctypes.byref(length), None):
+            raise ctypes.WinError(ctypes.get_last_error())
+        if not length.value:  # an empty line has its end
+            time.sleep(_SIGNAL_SECONDS)  # the main thread hears of Ctrl-C and Ctrl-Break by itself
+            raise KeyboardInterrupt
+        text = ctypes.wstring_at(buffer, length.value)
+        if text.startswith(_END_OF_INPUT):
             raise EOFError
-        return line.rstrip("\r\n")
+        return text.rstrip("\r\n")
 
     @contextmanager
     def restored() -> Iterator[None]:

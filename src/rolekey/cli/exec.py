@@ -3,8 +3,6 @@
 import errno
 import os
 import shutil
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -14,13 +12,13 @@ from rolekey.cache import cached_question
 from rolekey.cli.fetching import fetcher_once, settings_from
 from rolekey.cli.flag_table import CREDENTIAL_PROCESS_FLAGS
 from rolekey.cli.flags import HelperCommand, helper_command
+from rolekey.cli.process import executable_hint, inherited_descriptors, replace_process
 from rolekey.cli.terminal import shield_output, unshield_output
 from rolekey.errors import CommandError, CommandNotFoundError, ConfigurationError
 from rolekey.vend.environment import environment_with
 from rolekey.vend.shared import shared_credentials
 
 _COMMAND = "rolekey.command"
-_DESCRIPTORS = "/dev/fd"
 
 
 class CommandAfterDashes(HelperCommand):
@@ -68,7 +66,7 @@ def exec_command(names: Sequence[str], **values: Any) -> None:
     """
     command: list[str] = click.get_current_context().meta[_COMMAND]
     (settings,) = settings_from(values, names)
-    inherited = _inherited_descriptors()
+    inherited = inherited_descriptors()
     # Before a PIN or touch is asked for in vain.
     program = find_program(command[0], os.environ)
     shield_output(debug=values["debug"])
@@ -76,26 +74,10 @@ def exec_command(names: Sequence[str], **values: Any) -> None:
     place = None if values["no_cache"] else cached_question(settings, (), os.environ)
     credentials = shared_credentials(place, fetch, deadline)
     unshield_output()
-    for descriptor in _inherited_descriptors() - inherited:
+    for descriptor in inherited_descriptors() - inherited:
         # A module's connection to its token is not for the command.
         os.set_inheritable(descriptor, False)
     become(program, command, environment_with(credentials, settings, os.environ))
-
-
-def _inherited_descriptors() -> set[int]:
-    """The descriptors that a command would have; none where the system does not say."""
-    try:
-        numbers = [int(name) for name in os.listdir(_DESCRIPTORS)]  # noqa: PTH208 - no files
-    except OSError:
-        return set()
-    return {number for number in numbers if _is_inherited(number)}
-
-
-def _is_inherited(number: int) -> bool:
-    try:
-        return os.get_inheritable(number)
-    except OSError:  # the one that the list was read from
-        return False
 
 
 def find_program(name: str, environment: Mapping[str, str]) -> str:
@@ -113,7 +95,7 @@ def find_program(name: str, environment: Mapping[str, str]) -> str:
     if found := shutil.which(name, path=path):
         return found
     if unfit := shutil.which(name, os.F_OK, path):
-        raise CommandError(f"the command {name} is not executable", hint=f"chmod +x {unfit}")
+        raise CommandError(f"the command {name} is not executable", hint=executable_hint(unfit))
     if os.path.isdir(name) and os.sep in name:  # noqa: PTH112 - Path.is_dir() raises where a directory is closed
         raise CommandError(f"the command {name} is a directory", hint="name a program in it")
     raise CommandNotFoundError(
@@ -141,15 +123,7 @@ def become(program: str, command: list[str], environment: Mapping[str, str]) -> 
         CommandError: the system does not run it.
     """
     try:
-        if sys.platform == "win32":
-            import subprocess  # noqa: PLC0415 - for this system alone
-
-            done = subprocess.run(command, executable=program, env=environment, check=False)  # noqa: S603 - the user's
-            sys.exit(done.returncode)
-        # Python ignores them, and who is ignored stays so.
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
-        os.execve(program, command, environment)  # noqa: S606 - the user's
+        replace_process(program, command, environment)
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise CommandNotFoundError(

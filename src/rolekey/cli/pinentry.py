@@ -6,12 +6,11 @@ The PIN comes over a pipe and never stands on a command line; what is asked goes
 import logging
 import os
 import re
-import signal
-import sys
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
+from rolekey.cli.process import kill_group
 from rolekey.deadline import Deadline
 from rolekey.errors import PinRequiredError, printable
 from rolekey.secret import Secret
@@ -140,11 +139,7 @@ class Pinentry:
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
     with suppress(OSError):
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            # A pinentry may be a script around the real one.
-            os.killpg(process.pid, signal.SIGKILL)
+        kill_group(process)  # a pinentry may be a script around the real one
     process.wait()
 
 

@@ -10,15 +10,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from rolekey.cli import console
+from rolekey.cli.process import ENDING_SIGNALS
 from rolekey.deadline import Deadline
 from rolekey.errors import PinRequiredError, printable
 from rolekey.secret import Secret
-
-# What ends a process from outside: on Windows Ctrl-Break, in place of the hang-up of a terminal.
-if sys.platform == "win32":
-    ENDING_SIGNALS = (signal.SIGTERM, signal.SIGBREAK)
-else:
-    ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminal:

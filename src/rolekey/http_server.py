@@ -114,7 +114,7 @@ class HTTPServer:
         self.url = url_of(host, self.port, tls=tls is not None)
 
     def run(self) -> None:
-        """Serve until `stop`, or, in the main thread, until SIGINT or SIGTERM; requests under way are finished."""
+        """Serve until `stop`, or, in the main thread, until a signal; requests under way are finished."""
         try:
             self._server.run(sockets=[self._socket])
         finally:
@@ -211,7 +211,7 @@ class ResponderServer:
         self._listeners = tuple(listeners)
 
     def run(self, on_hangup: Callable[[], None] | None = None) -> None:
-        """Serve until `stop`, or, in the main thread, until SIGINT or SIGTERM; what has been asked is answered.
+        """Serve until `stop`, or, in the main thread, until a signal; what has been asked is answered.
 
         Args:
             on_hangup: is called, between two requests, after each SIGHUP in the main thread; it may not raise. Without

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shlex
 import ssl
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from rolekey.errors import ConfigurationError
 
 # X-Amz-X509-Chain alone has 50 KB with five ML-DSA certificates.
 _LIMITS = http_server.Limits(header_bytes=256 * 1024)
+# What a line ends with that is not the command's last: PowerShell's way on Windows.
+_GOES_ON = "`" if sys.platform == "win32" else "\\"
 _FILE = click.Path(path_type=Path)
 
 
@@ -67,7 +70,7 @@ def emulator(**options: Any) -> None:
 
 
 def run(options: EmulatorOptions) -> None:
-    """Serve until SIGINT or SIGTERM. Says on stdout, once it listens, where it is and how to call it.
+    """Serve until SIGINT, SIGTERM or Ctrl-Break. Says on stdout, once it listens, where it is and how to call it.
 
     Args:
         options: the command line.
@@ -135,8 +138,8 @@ def _announcement(url: str, configuration: Configuration) -> list[str]:
     profile = next(iter(configuration.profiles.values()))
     return [
         f"listening on {url}",
-        f"--endpoint {url} \\",
-        f"--trust-anchor-arn {shlex.quote(next(iter(configuration.trust_anchors)))} \\",
-        f"--profile-arn {shlex.quote(profile.arn)} \\",
+        f"--endpoint {url} {_GOES_ON}",
+        f"--trust-anchor-arn {shlex.quote(next(iter(configuration.trust_anchors)))} {_GOES_ON}",
+        f"--profile-arn {shlex.quote(profile.arn)} {_GOES_ON}",
         f"--role-arn {shlex.quote(profile.role_arns[0])}",
     ]

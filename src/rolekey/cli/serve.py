@@ -34,7 +34,7 @@ from rolekey.vend.container import ContainerCredentials
 from rolekey.vend.exports import container_exports, metadata_exports
 from rolekey.vend.health import Health
 from rolekey.vend.imds import KEY_BYTES, InstanceMetadata, TokenMint
-from rolekey.vend.local_site import AllowedHosts, LocalSite
+from rolekey.vend.local_site import NO_METADATA, AllowedHosts, LocalSite, no_metadata
 from rolekey.vend.peers import check_for_own_user
 from rolekey.vend.token_file import read_token
 
@@ -50,7 +50,7 @@ SERVE_FLAGS = (
     Flag("--listen", "text", "An address beyond the loopback interface: the container endpoint only."),
     Flag("--allow-host", "text", "Names by which clients may call this machine, with commas between them."),
     Flag("--any-user", "boolean", "Every user of this machine may use the metadata service."),
-    Flag("--token-file", "text", "File of mode 0600 with the container endpoint's token; else one is made."),
+    Flag("--token-file", "text", "Private file with the container endpoint's token; else one is made."),
     Flag("--tls-certificate", "text", "PEM file with the certificate for --listen."),
     Flag("--tls-key", "text", "PEM file with its key."),
     Flag("--insecure-http", "boolean", "--listen without TLS: who is in between gets the credentials."),
@@ -62,9 +62,10 @@ SERVE_FLAGS = (
 def serve(names: Sequence[str], **values: Any) -> None:
     """Hand temporary credentials out on this machine, and keep them fresh.
 
-    Instance metadata (IMDSv2) and the container endpoint answer on 127.0.0.1 and ::1. The first credentials are there
-    before anybody is answered; while refreshes fail, the last good ones are handed out until they expire. Of several
-    identities the first is the instance's role, and all are at the container endpoint under their names.
+    Instance metadata (IMDSv2) and the container endpoint answer on 127.0.0.1 and ::1; the container endpoint alone
+    where the system does not tell whose process asks. The first credentials are there before anybody is answered;
+    while refreshes fail, the last good ones are handed out until they expire. Of several identities the first is the
+    instance's role, and all are at the container endpoint under their names.
     """
     _check_different(names)
     settings = settings_from(values, names)
@@ -154,8 +155,10 @@ def _serve(served: Sequence[ServedRole], options: ServeOptions, *, print_env: bo
     token_file = token_file_of(options, port, os.environ)
     trusted = is_credential(token_file, os.environ)
     container = ContainerCredentials(served, lambda: read_token(token_file, guarded=trusted))
+    has_metadata = bool(sockets.loopback) and (options.any_user or peers is not None)
+    metadata = InstanceMetadata(served, TokenMint(os.urandom(KEY_BYTES), time.monotonic))
     site = LocalSite(
-        metadata=InstanceMetadata(served, TokenMint(os.urandom(KEY_BYTES), time.monotonic)).respond,
+        metadata=metadata.respond if has_metadata else no_metadata,
         container=container.respond,
         health=Health(served).respond,
         hosts=AllowedHosts(options.allowed_hosts, port),
@@ -169,7 +172,11 @@ def _serve(served: Sequence[ServedRole], options: ServeOptions, *, print_env: bo
     )
     for role in served:
         threading.Thread(target=role.provider.run, name=f"rolekey: refresh of {role.name}", daemon=True).start()
-    _announce(sockets, served, token_file, print_env=print_env)
+    if sockets.loopback and not has_metadata:
+        sys.stderr.write(f"rolekey: no metadata service: {NO_METADATA}\n")
+    _announce(sockets)
+    if print_env:
+        _print_env(sockets, served, token_file, metadata=has_metadata)
     notify_systemd("READY=1", os.environ)
     server.run(on_hangup=lambda: _reload(container))
     notify_systemd("STOPPING=1", os.environ)
@@ -182,15 +189,17 @@ def _reload(container: ContainerCredentials) -> None:
         log.warning("the token stays as it was: %s", error.message)
 
 
-def _announce(sockets: Sockets, served: Sequence[ServedRole], token_file: Path, *, print_env: bool) -> None:
+def _announce(sockets: Sockets) -> None:
     for url in sockets.urls:
         sys.stderr.write(f"rolekey: listening on {url}\n")
     sys.stderr.flush()
-    if print_env:
-        lines = metadata_exports(sockets.url) if sockets.loopback else []
-        for role in served:
-            # A shell that takes all of it has the last identity's; a person takes the lines below a name.
-            lines += [f"# {role.name}"] if len(served) > 1 else []
-            lines += container_exports(sockets.url, role.name, token_file)
-        sys.stdout.write("\n".join(lines) + "\n")
-        sys.stdout.flush()
+
+
+def _print_env(sockets: Sockets, served: Sequence[ServedRole], token_file: Path, *, metadata: bool) -> None:
+    lines = metadata_exports(sockets.url) if metadata else []
+    for role in served:
+        # A shell that takes all of it has the last identity's; a person takes the lines below a name.
+        lines += [f"# {role.name}"] if len(served) > 1 else []
+        lines += container_exports(sockets.url, role.name, token_file)
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()

@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -75,7 +76,7 @@ class ServeOptions(Value):
         if self.token_file is None:
             raise ConfigurationError(
                 "--listen wants a token that clients know",
-                hint="put a random one into a file of mode 0600 and give --token-file FILE on both sides",
+                hint="put a random one into a file that only you may read, and give --token-file FILE on both sides",
             )
 
     def tls(self) -> ssl.SSLContext | None:
@@ -141,7 +142,9 @@ def open_sockets(options: ServeOptions, environment: Mapping[str, str]) -> Socke
 
 
 def _systemd_sockets(environment: Mapping[str, str]) -> list[socket.socket]:
-    """What sd_listen_fds(3) describes."""
+    """What sd_listen_fds(3) describes; nothing where there is no systemd."""
+    if sys.platform == "win32":
+        return []
     if environment.get("LISTEN_PID") != str(os.getpid()) or not environment.get("LISTEN_FDS", "").isdigit():
         return []
     count = int(environment["LISTEN_FDS"])
@@ -203,9 +206,9 @@ def notify_systemd(text: str, environment: Mapping[str, str]) -> None:
         environment: the process's.
     """
     address = environment.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
+    if sys.platform == "win32" or not address.startswith(("/", "@")):
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         try:
             manager.connect("\0" + address[1:] if address[0] == "@" else address)
             manager.send(text.encode())

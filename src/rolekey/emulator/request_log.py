@@ -7,6 +7,9 @@ from typing import Any
 
 from rolekey.emulator.model import EmulatorConfigurationError
 
+# On Windows a line would have another end without the last one.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+
 
 class RequestLog:
     """Appends to a file, one whole line at a time.
@@ -22,7 +25,7 @@ class RequestLog:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._descriptor = os.open(path, _FLAGS, 0o600)
         except OSError as error:
             raise EmulatorConfigurationError(f"the requests file {path}: {error.strerror}") from error
         self._path = path

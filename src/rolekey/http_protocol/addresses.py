@@ -1,8 +1,8 @@
 """Listening sockets of this machine's addresses."""
 
 import errno
-import os
 import socket
+import sys
 
 from rolekey.errors import ConfigurationError, ListenError
 
@@ -10,6 +10,15 @@ _MAXIMUM_PORT = 65535
 _MAXIMUM_HOPS = 255
 _BACKLOG = 1024  # connections that the kernel holds until they are accepted
 _TRIES = 20  # for a port that is free at both loopback addresses
+# Windows forbids a port that another program has for itself, too.
+_IN_USE = (errno.EADDRINUSE, errno.EACCES)
+if sys.platform == "win32":
+    _FORBIDDEN_HINT = (
+        "choose another port, or 0 for any free one; another program has this one, or Windows keeps it"
+        " (`netsh interface ipv4 show excludedportrange tcp`)"
+    )
+else:
+    _FORBIDDEN_HINT = "choose a port above 1023, or 0 for any free one"
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -36,8 +45,10 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError, UnicodeError) as error:
         raise _listen_error(host, port, error) from error
     try:
-        if os.name == "posix":
-            # Elsewhere this option lets two servers share a port.
+        if sys.platform == "win32":
+            # There another program could listen on the same port, and get what is meant for this one.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(_BACKLOG)
@@ -51,7 +62,7 @@ def _listen_error(host: str, port: int, error: Exception) -> ListenError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     hint = "choose another address or port (port 0 takes any free one)"
     if isinstance(error, PermissionError):
-        hint = "choose a port above 1023, or 0 for any free one"
+        hint = _FORBIDDEN_HINT
     elif isinstance(error, socket.gaierror):
         hint = "name an address of this machine, such as 127.0.0.1"
     return ListenError(f"cannot listen on {host} port {port}: {reason}", hint=hint)
@@ -75,7 +86,7 @@ def bind_loopback(port: int) -> list[socket.socket]:
             return [first, bind("::1", first.getsockname()[1])]
         except ListenError as error:
             cause = error.__cause__
-            if not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
+            if not isinstance(cause, OSError) or cause.errno not in _IN_USE:
                 return [first]  # a machine without IPv6
             first.close()
             if port:
@@ -115,6 +126,19 @@ def set_hop_limit(listener: socket.socket, hops: int) -> None:
             listener.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
     except OSError as error:
         raise ConfigurationError(f"the hop limit cannot be {hops}: {error.strerror}", hint=hint) from error
+
+
+def keep_hop_limit(listener: socket.socket, accepted: socket.socket) -> None:
+    """Give a connection the hop limit of the socket that accepted it; elsewhere than on Windows it has it.
+
+    Args:
+        listener: the socket.
+        accepted: what it accepted.
+    """
+    if sys.platform == "win32":
+        v6 = listener.family == socket.AF_INET6
+        option = (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS) if v6 else (socket.IPPROTO_IP, socket.IP_TTL)
+        accepted.setsockopt(*option, listener.getsockopt(*option))
 
 
 def url_of(host: str, port: int, *, tls: bool) -> str:

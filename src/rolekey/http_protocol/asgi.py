@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import uvicorn
 
 from rolekey.http_protocol.connection import GuardedProtocol
-from rolekey.http_protocol.limited import LINGER_SECONDS, Clock
+from rolekey.http_protocol.limited import LINGER_SECONDS, STOP_SIGNALS, Clock
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rolekey.http_server import ASGIApplication, Limits
 
 _STOP_SECONDS = 5  # how long requests under way may take when the server stops
-_HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class GuardedServer(uvicorn.Server):
@@ -78,11 +77,11 @@ class GuardedServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop at SIGINT and SIGTERM. uvicorn would raise them again afterwards; here a stop is a success."""
+        """Stop at one of STOP_SIGNALS. uvicorn would raise them again afterwards; here a stop is a success."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.handle_exit) for number in _HANDLED_SIGNALS}
+        before = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
         try:
             yield
         finally:

@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 from rolekey.http_protocol.messages import STATUS_LINE
@@ -9,6 +11,11 @@ from rolekey.http_protocol.messages import STATUS_LINE
 if TYPE_CHECKING:
     from rolekey.http_server import Limits
 
+# What ends a server: on Windows Ctrl-C and Ctrl-Break.
+if sys.platform == "win32":
+    STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
+else:
+    STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LINGER_SECONDS = 1.0  # how long a refused client may take to read why: closing at once could destroy the answer
 PIPELINED = 16  # requests that one client may send ahead of their answers
 _LINGER_BYTES = 4 * 1024 * 1024  # and how much more a refused client may send meanwhile

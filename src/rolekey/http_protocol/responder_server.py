@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rolekey.http_protocol.limited import LINGER_SECONDS, Clock, refusal
+from rolekey.http_protocol.addresses import keep_hop_limit
+from rolekey.http_protocol.limited import LINGER_SECONDS, STOP_SIGNALS, Clock, refusal
 from rolekey.http_protocol.responder_connection import ResponderConnection
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ _ACCEPTED = 64  # connections that are taken before those that are there have th
 _QUEUED = 1024  # connections that the kernel holds at most until they are taken
 _PAUSE_SECONDS = 0.5  # after the system had no room for another connection
 _SPARE_FILES = 64  # what the process has open besides connections
+_WINDOWS_SELECTS = 480  # select() takes 512 sockets there, the listening ones and the loop's own among them
 
 
 class _Door:
@@ -28,10 +32,12 @@ class _Door:
     Args:
         listener: the socket, and what answers.
         clock: the server's.
+        most: how many connections there may be.
     """
 
-    def __init__(self, listener: "Listener", clock: Clock) -> None:
+    def __init__(self, listener: "Listener", clock: Clock, most: float) -> None:
         self._listener = listener
+        self._most = most
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         #: Also those whose TLS handshake is not over.
@@ -74,7 +80,7 @@ class _Door:
                 accepted, _ = self._listener.socket.accept()
             except (BlockingIOError, InterruptedError):
                 return False
-            except ConnectionAbortedError:
+            except (ConnectionAbortedError, ConnectionResetError):  # it has gone; Windows says the second
                 continue
             except OSError:
                 # No descriptor or no memory: the readiness would come again at once.
@@ -82,7 +88,7 @@ class _Door:
                 self._loop.call_later(_PAUSE_SECONDS, self._reopen)
                 return False
             accepted.setblocking(False)
-            if len(self.connections) >= self._listener.limits.connections:
+            if len(self.connections) >= self._most:
                 self._turn_away(accepted)
             else:
                 self._take(accepted)
@@ -99,6 +105,8 @@ class _Door:
 
     def _take(self, accepted: socket.socket) -> None:
         listener = self._listener
+        with contextlib.suppress(OSError):  # a client that has gone
+            keep_hop_limit(listener.socket, accepted)
         connection = ResponderConnection(listener.respond, listener.limits, self._clock, self.connections.discard)
         self.connections.add(connection)
         task = self._loop.create_task(self._connect(accepted, connection))
@@ -132,20 +140,21 @@ class ResponderLoop:
 
     def __init__(self, listeners: Sequence["Listener"]) -> None:
         self._clock = Clock()
-        self._doors = [_Door(listener, self._clock) for listener in listeners]
+        most = _most_connections(len(listeners))
+        self._doors = [_Door(one, self._clock, min(one.limits.connections, most)) for one in listeners]
         self._files = sum(listener.limits.connections for listener in listeners) + _SPARE_FILES
         self._hung_up = False
         #: Set to make run() return soon.
         self.should_exit = False
 
     def run(self, on_hangup: Callable[[], None] | None) -> None:
-        """Serve until `should_exit`, or, in the main thread, until SIGINT or SIGTERM.
+        """Serve until `should_exit`, or, in the main thread, until one of STOP_SIGNALS.
 
         Args:
             on_hangup: called in this thread after SIGHUP.
         """
         _allow_open_files(self._files)
-        # Elsewhere than on POSIX the usual loop knows no readers.
+        # The usual loop of Windows knows no readers.
         with (
             self._signals(hangups=on_hangup is not None),
             asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner,
@@ -182,8 +191,8 @@ class ResponderLoop:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        handlers = dict.fromkeys((signal.SIGINT, signal.SIGTERM), self._exit)
-        if hangups and hasattr(signal, "SIGHUP"):
+        handlers = dict.fromkeys(STOP_SIGNALS, self._exit)
+        if sys.platform != "win32" and hangups:
             handlers[signal.SIGHUP] = self._hang_up
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
@@ -199,12 +208,17 @@ class ResponderLoop:
         self._hung_up = True
 
 
+def _most_connections(doors: int) -> float:
+    """How many connections each of so many doors may have, as far as the system's select() goes."""
+    return _WINDOWS_SELECTS // doors if sys.platform == "win32" else math.inf
+
+
 def _allow_open_files(wanted: int) -> None:
     """Raise the soft limit on descriptors, as far as the hard one allows."""
-    try:
-        import resource  # noqa: PLC0415 - POSIX only
-    except ImportError:
+    if sys.platform == "win32":
         return
+    import resource  # noqa: PLC0415 - POSIX only
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < target:

@@ -10,6 +10,10 @@ from rolekey.errors import ConfigurationError
 from rolekey.http_protocol.messages import Request, Responder, answer
 from rolekey.vend.peers import PeerCheck
 
+#: Why the metadata service is not served.
+NO_METADATA = (
+    "this system does not tell whose process asks; rolekey serve --any-user lets every user of this machine ask"
+)
 _ALWAYS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -48,11 +52,16 @@ def _normal(host: str) -> bytes:
     return bare.lower().encode("ascii")
 
 
+def no_metadata(_request: Request) -> bytes:
+    """A responder in place of the metadata service: it says why there is none."""
+    return answer(404, b"there is no metadata service: %b\n" % NO_METADATA.encode())
+
+
 class LocalSite:
     """The endpoints of the loopback interface.
 
     Args:
-        metadata: answers below /latest/.
+        metadata: answers below /latest/; no_metadata() where it is not served.
         container: answers below /creds/; it asks for a token itself.
         health: answers everything else.
         hosts: the hosts by which it may be called.

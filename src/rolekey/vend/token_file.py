@@ -1,9 +1,10 @@
 """The file with the token of the container endpoint: what is in it is what SDKs send, to the last byte."""
 
 import secrets
-import stat
+import sys
 from pathlib import Path
 
+from rolekey.base.owner import access_of
 from rolekey.errors import ConfigurationError
 from rolekey.private_files import make_directory, read_private_file, replace_private_file
 from rolekey.secret import Secret
@@ -11,6 +12,7 @@ from rolekey.secret import Secret
 _SHORTEST = 16
 _LONGEST = 4096
 _RANDOM_BYTES = 32
+_WRITES_NO_LINE_END = "Set-Content -NoNewline FILE TOKEN" if sys.platform == "win32" else "printf %s TOKEN >FILE"
 
 
 def read_token(path: Path, *, guarded: bool = False) -> Secret:
@@ -26,15 +28,16 @@ def read_token(path: Path, *, guarded: bool = False) -> Secret:
     """
     try:
         data = read_private_file(path, _LONGEST + 1, guarded=guarded)
-        mode = path.lstat().st_mode if data is not None and not guarded else 0
+        access = None if guarded or data is None else access_of(path, path, path.lstat())
     except OSError as error:
         raise ConfigurationError(
-            f"the token file {path} cannot be used: {error.strerror}", hint="name a file of your own with mode 0600"
+            f"the token file {path} cannot be used: {error.strerror}",
+            hint="name a file of your own that nobody else may read",
         ) from error
     if data is None:
         raise ConfigurationError(f"there is no token file {path}", hint="write one, or let rolekey make its own")
-    if stat.S_IMODE(mode) & 0o077:
-        raise ConfigurationError(f"others than its owner get at the token file {path}", hint="chmod 600 it")
+    if access is not None and access.fault is not None:
+        raise ConfigurationError(f"the token file {path} {access.fault}", hint=access.remedy)
     return _checked(data, path)
 
 
@@ -42,7 +45,7 @@ def _checked(data: bytes, path: Path) -> Secret:
     if b"\n" in data or b"\r" in data:
         raise ConfigurationError(
             f"the token file {path} has a line end in it, which SDKs refuse to send",
-            hint="write it without one: printf %s TOKEN >FILE",
+            hint=f"write it without one: {_WRITES_NO_LINE_END}",
         )
     if not _SHORTEST <= len(data) <= _LONGEST:
         raise ConfigurationError(

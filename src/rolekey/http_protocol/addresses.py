@@ -61,7 +61,9 @@ def bind(host: str, port: int) -> socket.socket:
 def _listen_error(host: str, port: int, error: Exception) -> ListenError:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     hint = "choose another address or port (port 0 takes any free one)"
-    if isinstance(error, PermissionError):
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        reason = "Address already in use"  # Windows takes a long sentence, in its user's language
+    elif isinstance(error, PermissionError):
         hint = _FORBIDDEN_HINT
     elif isinstance(error, socket.gaierror):
         hint = "name an address of this machine, such as 127.0.0.1"

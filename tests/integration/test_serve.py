@@ -20,7 +20,7 @@ from botocore.utils import InstanceMetadataFetcher
 from support.emulator import RunningEmulator, running_emulator
 from support.listener import ServerTLS
 from support.process import rolekey, running_program
-from support.serve_process import NAME, ROLES, ask, running_serve, short_lived
+from support.serve_process import NAME, ROLES, TTL, ask, running_serve, short_lived
 from support.service import HANG, RESET, ScriptedService, answer
 from support.watching import children_of, wait_until
 
@@ -160,6 +160,33 @@ def test_another_user(tmp_path, words, more, status):
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
         assert done.stdout == f"HTTP/1.1 {status}\n", done.stderr
         assert served.metadata().status == 200
+
+
+# Root's own number has none in this namespace: it looks like everybody else's that has none there.
+WITHOUT_A_NUMBER = ("unshare", "--user")
+
+
+@pytest.mark.rig("emulator", "namespace")
+@pytest.mark.parametrize("more", [[], ["--any-user"]])
+def test_a_system_that_does_not_tell_users_apart(tmp_path, words, more, emulator):
+    """There the metadata service is off, which is said and not printed, unless --any-user is given."""
+    with running_serve(tmp_path, *words, *more, before=WITHOUT_A_NUMBER) as served:
+        assert served.container().document["AccessKeyId"] == emulator.granted[-1]
+        assert ask(served.url, "/readyz").status == 200
+        listening = [f"rolekey: listening on {url}" for url in served.urls]
+        if more:
+            assert served.metadata().status == 200
+            assert served.stderr.splitlines() == listening
+            return
+        for reply in (ask(served.url, "/latest/api/token", {TTL: "60"}, "PUT"), ask(served.url, ROLES)):
+            assert reply.status == 404
+            assert reply.body.startswith(b"there is no metadata service: ")
+            assert b"--any-user" in reply.body
+        said, *rest = served.stderr.splitlines()
+        assert said.startswith("rolekey: no metadata service: ")
+        assert "--any-user" in said
+        assert rest == listening
+        assert [name for name in served.exports if "METADATA" in name] == []
 
 
 # --- before it listens ---

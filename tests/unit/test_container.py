@@ -214,6 +214,14 @@ def test_exports(tmp_path):
     assert [shlex.split(line)[0] for line in lines] == ["export", "export"]
 
 
+def test_exports_for_powershell(tmp_path, monkeypatch):
+    """On Windows PowerShell has the values: nothing is special between single quotes but these, which are doubled."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    uri, file = container_exports("http://127.0.0.1:9911", "b", tmp_path / "a '$HOME")
+    assert uri == "$env:AWS_CONTAINER_CREDENTIALS_FULL_URI = 'http://127.0.0.1:9911/creds/b'"
+    assert file == f"$env:AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE = '{tmp_path}/a ''$HOME'"
+
+
 # --- health and metrics
 
 

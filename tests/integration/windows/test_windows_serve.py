@@ -148,6 +148,7 @@ def test_any_user(windows, words, emulator):
 
 def test_named_token_file(windows, words, tmp_path):
     """--token-file names the token that the container endpoint wants."""
+    (tmp_path / "token").touch(mode=0o600)
     (tmp_path / "token").write_text(TOKEN)
     with running_windows_serve(windows, *words, "--token-file", windows.path(tmp_path / "token")) as served:
         assert served.token_file == tmp_path / "token"
@@ -156,6 +157,7 @@ def test_named_token_file(windows, words, tmp_path):
 
 def test_bad_token_file(windows, words, tmp_path):
     """A token file that SDKs could not use ends it with one line of cause and one of remedy, without the token."""
+    (tmp_path / "token").touch(mode=0o600)
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     done = windows.run("rolekey", "serve", *words, "--port=0", "--token-file", windows.path(tmp_path / "token"))
     assert (done.returncode, done.stdout) == (2, "")

@@ -155,15 +155,23 @@ def test_named_token_file(windows, words, tmp_path):
         assert served.container().status == 200
 
 
-def test_bad_token_file(windows, words, tmp_path):
-    """A token file that SDKs could not use ends it with one line of cause and one of remedy, without the token."""
-    (tmp_path / "token").touch(mode=0o600)
-    (tmp_path / "token").write_text(f"{TOKEN}\n")
-    done = windows.run("rolekey", "serve", *words, "--port=0", "--token-file", windows.path(tmp_path / "token"))
+@pytest.mark.parametrize(
+    ("content", "mode", "fault", "way_out"),
+    [
+        (f"{TOKEN}\n", 0o600, "has a line end in it", "Set-Content -NoNewline"),
+        (TOKEN, 0o644, "has an access list that lets Everyone in", "icacls "),
+    ],
+)
+def test_bad_token_file(windows, words, tmp_path, content, mode, fault, way_out):
+    """A token that SDKs could not send, or that others get at, is one line of cause and one of remedy, without it."""
+    path = tmp_path / "token"
+    path.write_text(content)
+    path.chmod(mode)
+    done = windows.run("rolekey", "serve", *words, "--port=0", "--token-file", windows.path(path))
     assert (done.returncode, done.stdout) == (2, "")
     cause, remedy = done.stderr.splitlines()
-    assert "has a line end in it" in cause
-    assert "Set-Content -NoNewline" in remedy
+    assert fault in cause
+    assert way_out in remedy
     assert TOKEN not in done.stderr
 
 

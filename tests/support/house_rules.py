@@ -80,6 +80,46 @@ ENVIRONMENT = ("__main__.py", "cache.py", "config.py", "pins.py", "cli/*", "vend
 
 MAXIMUM_LINES = 500
 
+# What only POSIX has, or means something there only, and the files where each stands beside a branch for Windows.
+# Names of modules, of attributes, and how a text begins that is a path or a command.
+POSIX_NAMES = {
+    "geteuid": ("base/owner.py", "cached_answer.py", "vend/peers.py"),
+    "getuid": (),
+    "getegid": (),
+    "st_uid": ("base/owner.py", "cached_answer.py", "vend/text_file.py"),
+    "st_gid": ("signers/tpm_tcti.py", "vend/text_file.py"),
+    "S_IMODE": ("base/owner.py",),
+    "chmod": ("base/owner.py",),
+    "fchmod": ("base/owner.py",),
+    "fchown": ("vend/text_file.py",),
+    "chown": (),
+    "umask": (),
+    "fcntl": ("private_files.py",),
+    "pwd": (),
+    "grp": (),
+    "resource": ("secret.py", "http_protocol/responder_server.py"),
+    "termios": ("cli/console.py",),
+    "O_NOCTTY": ("cli/console.py",),
+    "SIGHUP": ("cli/process.py", "http_protocol/responder_server.py"),
+    "SIGKILL": ("cli/process.py", "worker_child.py"),
+    "SIGPIPE": ("cli/process.py",),
+    "SIGXFSZ": ("cli/process.py",),
+    "SIGALRM": (),
+    "killpg": ("cli/process.py",),
+    "fork": (),
+    "register_at_fork": ("forks.py",),
+    "setsid": (),
+    "prctl": ("secret.py", "worker_child.py"),
+    "AF_UNIX": ("base/local_sockets.py",),
+    "AF_NETLINK": ("vend/linux_peers.py",),
+    "SOCK_CLOEXEC": (),
+    "/dev/shm": ("cached_answer.py",),
+    "/dev/tty": ("cli/console.py",),
+    "/dev/fd": ("cli/process.py",),
+    "/dev/tpm": ("signers/tpm_tcti.py",),
+    "/proc": ("tokens/holders.py", "vend/linux_peers.py"),
+    "chmod ": ("base/owner.py", "cli/process.py"),
+}
 # Not on Windows: to be imported inside the function that needs them.
 POSIX_ONLY = frozenset({"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"})
 
@@ -220,6 +260,27 @@ def check_portable_imports(source: Source) -> list[str]:
     found = [node for node in source.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = [(n.lineno, alias.name if isinstance(n, ast.Import) else n.module) for n in found for alias in n.names]
     return [f"{source.path}:{line}: imports {name} at module level" for line, name in names if name in POSIX_ONLY]
+
+
+def check_posix_names(source: Source) -> list[str]:
+    """A name of `POSIX_NAMES` stands in the files that the table allows."""
+    used: list[tuple[int, str]] = []
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Attribute) and node.attr not in POSIX_ONLY:
+            used.append((node.lineno, node.attr))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            used += [
+                (node.lineno, start)
+                for start in POSIX_NAMES
+                if start[-1:] == " " or start[0] == "/"
+                if node.value.startswith(start)
+            ]
+    used += [(line, name.partition(".")[0]) for line, name in imports(source)]
+    return [
+        f"{source.path}:{line}: {name} is not for here: see POSIX_NAMES"
+        for line, name in used
+        if name in POSIX_NAMES and source.path not in POSIX_NAMES[name]
+    ]
 
 
 def check_length(source: Source) -> list[str]:

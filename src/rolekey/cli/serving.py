@@ -5,8 +5,10 @@ import socket
 import ssl
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from rolekey.base.local_sockets import local_socket
 from rolekey.cached_answer import cache_directory
 from rolekey.errors import ConfigurationError, ListenError
 from rolekey.http_protocol.addresses import bind, bind_loopback, is_loopback, set_hop_limit, url_of
@@ -206,11 +208,8 @@ def notify_systemd(text: str, environment: Mapping[str, str]) -> None:
         environment: the process's.
     """
     address = environment.get("NOTIFY_SOCKET", "")
-    if sys.platform == "win32" or not address.startswith(("/", "@")):
+    if not address.startswith(("/", "@")):
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        try:
-            manager.connect("\0" + address[1:] if address[0] == "@" else address)
-            manager.send(text.encode())
-        except OSError:
-            return
+    with suppress(OSError), local_socket(datagram=True) as manager:
+        manager.connect("\0" + address[1:] if address[0] == "@" else address)
+        manager.send(text.encode())

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from rolekey.doctor.elf import architecture_of
+from rolekey.tokens.architecture import architecture_of
 from rolekey.doctor.finding import Finding, known, ok, run_check
 from rolekey.errors import TokenNotFoundError
 

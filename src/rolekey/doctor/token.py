@@ -10,7 +10,6 @@ from rolekey.base.local_sockets import local_socket
 from rolekey.certificates import spki
 from rolekey.doctor.configuration import uris_of
 from rolekey.doctor.context import Context
-from rolekey.doctor.elf import architecture_of
 from rolekey.doctor.finding import Verdict, failed, known, ok, skipped, warning
 from rolekey.errors import ModuleError, SignerError
 from rolekey.exportability import verdict
@@ -50,23 +49,13 @@ def check_module(context: Context) -> Iterator[Verdict]:
     try:
         module = context.facts.module = context.deadline().run("the PKCS#11 module", find)
     except ModuleError as error:
-        yield _of_another_machine(_named_module(key, uri)) or failed(error.message, error.hint)
+        yield failed(error.message, error.hint)
         return
     yield ok(f"{module.path} is loaded and initialised")
 
 
 def _named_module(key: KeySettings, uri: PKCS11URI) -> str:
     return key.pkcs11_module or uri.module_path or uri.module_name or key.default_pkcs11_module or ""
-
-
-def _of_another_machine(path: str) -> Verdict | None:
-    theirs, ours = architecture_of(Path(path)), architecture_of(Path(sys.executable))
-    if theirs is None or ours is None or theirs == ours:
-        return None
-    return failed(
-        f"the PKCS#11 module {path} is built for {theirs}, and this Python for {ours}",
-        f"install the module's build for {ours}, or run rolekey with a Python for {theirs}",
-    )
 
 
 def check_pcscd(context: Context) -> Iterator[Verdict]:

@@ -1,6 +1,5 @@
 """Every token of every module that is found: its keys and certificates, and whether IAM Roles Anywhere can use them."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -32,7 +31,7 @@ from rolekey.token_login import TokenLogin
 from rolekey.tokens.matching import MAX_LISTED, TokenContents
 from rolekey.tokens.modules import Module, find_module, load_module
 from rolekey.tokens.objects import TokenCertificate, TokenObject, TokenPrivateKey
-from rolekey.tokens.search import PROXY, well_known_modules
+from rolekey.tokens.search import places, usual_modules
 from rolekey.tokens.token import Token, TokenSession
 
 T = TypeVar("T")
@@ -109,7 +108,7 @@ class TokenLister:
             default = settings.default_pkcs11_module
             yield named, partial(find_module, settings.pkcs11_module, uri, default, settings.pkcs11_init_args)
             return
-        for path in (PROXY, *well_known_modules()):
+        for path in usual_modules(places()):
             yield path, partial(load_module, path)
 
     def _within(self, what: str, work: Callable[[], T]) -> T:
@@ -222,7 +221,7 @@ class _Rows:
         """It names the module, since the next command would look for one in its own order."""
         path = self._module.path
         uri = PKCS11URI.parse(self._contents.token.uri(entry))
-        return str(replace(uri, module_path=str(Path(path).absolute()) if os.sep in path else None))
+        return str(replace(uri, module_path=str(Path(path).absolute()) if Path(path).name != path else None))
 
 
 def _same_id(entry: TokenObject, key: TokenPrivateKey) -> bool:

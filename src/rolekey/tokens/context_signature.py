@@ -5,7 +5,6 @@ failed nor that the PIN was accepted while the token still waits for a finger, a
 """
 
 import ctypes
-import os
 
 from pkcs11 import Mechanism
 
@@ -13,21 +12,14 @@ from rolekey.errors import PinIncorrectError, UnsupportedKeyError
 from rolekey.secret import Secret
 from rolekey.tokens.failures import check, translated
 from rolekey.tokens.objects import TokenPrivateKey
+from rolekey.tokens.structures import Mechanism as CKMechanism
 from rolekey.tokens.token import ProtectedAuthentication, TokenSession
 
-# Places in CK_FUNCTION_LIST.
+# Places in CK_FUNCTION_LIST, counted from 1.
 _C_LOGIN, _C_SIGN_INIT, _C_SIGN = 19, 43, 44
 _CKU_CONTEXT_SPECIFIC = 2
 # More than any key's signature has: the token is not asked for the length.
 _MAX_SIGNATURE = 8192
-
-
-class _Mechanism(ctypes.Structure):
-    """CK_MECHANISM; packed on Windows only."""
-
-    if os.name == "nt":
-        _pack_ = 1
-    _fields_ = (("type", ctypes.c_ulong), ("parameter", ctypes.c_void_p), ("length", ctypes.c_ulong))
 
 
 class ContextSignature:
@@ -88,7 +80,7 @@ class ContextSignature:
         return signature.raw[: length.value]
 
     def _init(self) -> None:
-        mechanism = _Mechanism(int(Mechanism[self._mechanism]))
+        mechanism = CKMechanism(int(Mechanism[self._mechanism]))
         at, key = ctypes.c_void_p(ctypes.addressof(mechanism)), ctypes.c_ulong(self._key.handle.handle)
         with translated(f"sign with the key {self._key}"):
             check(self._token.library.call(_C_SIGN_INIT, self._session, at, key))

@@ -1,6 +1,6 @@
 """python-pkcs11's module object with what it lacks: threads, C_Finalize, and a slot list that survives a bad slot.
 
-Function numbers and structures are those of PKCS#11 v2.40 (CK_FUNCTION_LIST, CK_C_INITIALIZE_ARGS).
+Function numbers are those of PKCS#11 v2.40 (CK_FUNCTION_LIST).
 """
 
 import ctypes
@@ -12,6 +12,7 @@ import pkcs11
 from pkcs11 import _pkcs11
 
 from rolekey.tokens.return_codes import name_of
+from rolekey.tokens.structures import FunctionList, InitializeArguments, SlotInfo
 
 log = logging.getLogger(__name__)
 
@@ -20,27 +21,12 @@ CKR_OK = 0x0
 CKR_CANT_LOCK = 0xA
 CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
 
-# Places in CK_FUNCTION_LIST; 0 is CK_VERSION with its padding.
+# Places in CK_FUNCTION_LIST, counted from 1.
 _C_INITIALIZE, _C_FINALIZE, _C_GET_SLOT_INFO = 1, 2, 6
-_FUNCTIONS = 69
-_SLOT_INFO_SIZE = 64 + 32 + ctypes.sizeof(ctypes.c_ulong) + 4
 # How far into python-pkcs11's object its pointer to the function list is looked for.
 _OBJECT_WORDS = 12
 
 _GetSlotInfo = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ulong, ctypes.c_void_p)
-
-
-class _InitializeArguments(ctypes.Structure):
-    """CK_C_INITIALIZE_ARGS."""
-
-    _fields_ = (
-        ("create_mutex", ctypes.c_void_p),
-        ("destroy_mutex", ctypes.c_void_p),
-        ("lock_mutex", ctypes.c_void_p),
-        ("unlock_mutex", ctypes.c_void_p),
-        ("flags", ctypes.c_ulong),
-        ("reserved", ctypes.c_char_p),
-    )
 
 
 class InitializeFailedError(pkcs11.PKCS11Error):
@@ -54,31 +40,31 @@ class Library(_pkcs11.lib):
     around every call: SoftHSM crashes under two threads.
 
     Args:
-        so: path, as dlopen() takes it.
+        so: path, with which the module was loaded.
         reserved: the string that NSS takes in pReserved, or None.
+        handle: the module.
     """
 
-    def __new__(cls, so: str, reserved: str | None = None) -> Self:  # noqa: ARG004, D102 - __init__ has a use for it
+    def __new__(cls, so: str, reserved: str | None, handle: ctypes.CDLL) -> Self:  # noqa: ARG004, D102 - __init__ has a use
         return _pkcs11.lib.__new__(cls, so)  # type: ignore[call-arg]  # a Cython __cinit__ takes the arguments
 
-    def __init__(self, so: str, reserved: str | None = None) -> None:
+    def __init__(self, so: str, reserved: str | None, handle: ctypes.CDLL) -> None:
         self._reserved = reserved.encode() if reserved is not None else None
-        self._handle = ctypes.CDLL(so)  # the handle that dlopen() gave python-pkcs11, counted once more
+        self._handle = handle
         self._list = self._function_list()
         # p11-kit's client makes a new connection, with a list of its own, each time it is asked for one: what is done
         # through our list does not reach python-pkcs11's.
-        again = self._function_list()
-        self._one_list = ctypes.addressof(again.contents) == ctypes.addressof(self._list.contents)
+        self._one_list = ctypes.addressof(self._function_list()) == ctypes.addressof(self._list)
         self._tolerant: tuple[Any, ...] = ()
         super().__init__(so)
 
-    def _function_list(self) -> Any:
-        functions = ctypes.POINTER(ctypes.c_void_p)()
+    def _function_list(self) -> FunctionList:
+        functions = ctypes.POINTER(FunctionList)()
         self._handle.C_GetFunctionList.restype = ctypes.c_ulong
         result = self._handle.C_GetFunctionList(ctypes.byref(functions))
         if result != CKR_OK or not functions:
             raise InitializeFailedError(f"C_GetFunctionList answered {name_of(result)}")
-        return functions
+        return functions.contents
 
     @property
     def has_one_list(self) -> bool:
@@ -89,14 +75,14 @@ class Library(_pkcs11.lib):
         """Call a function of the module.
 
         Args:
-            place: in CK_FUNCTION_LIST.
+            place: in CK_FUNCTION_LIST, counted from 1.
             arguments: values of ctypes, of the function's own types.
 
         Returns:
             The return code.
         """
         prototype = ctypes.CFUNCTYPE(ctypes.c_ulong, *map(type, arguments))
-        result: int = prototype(self._list[place])(*arguments)
+        result: int = prototype(self._list.functions[place - 1])(*arguments)
         return result
 
     def initialize(self) -> None:
@@ -104,7 +90,7 @@ class Library(_pkcs11.lib):
         if not self._one_list:
             super().initialize()
             return
-        arguments = _InitializeArguments(flags=CKF_OS_LOCKING_OK, reserved=self._reserved)
+        arguments = InitializeArguments(flags=CKF_OS_LOCKING_OK, reserved=self._reserved)
         result = self.call(_C_INITIALIZE, ctypes.c_void_p(ctypes.addressof(arguments)))
         if result == CKR_CANT_LOCK and self._reserved is None:
             # Callers use one session from one thread at a time, so that a module without locks serves as well.
@@ -143,25 +129,24 @@ class Library(_pkcs11.lib):
         object is replaced only where it is found to be the module's function list, whose memory is left as it is.
         """
         words = (ctypes.c_size_t * _OBJECT_WORDS).from_address(id(self))
-        original = ctypes.cast(self._list, ctypes.c_void_p).value
+        original = ctypes.addressof(self._list)
         places = [index for index, word in enumerate(words) if word == original]
         if len(places) != 1:
             return False
-        ask = _GetSlotInfo(self._list[_C_GET_SLOT_INFO])
+        ask = _GetSlotInfo(self._list.functions[_C_GET_SLOT_INFO - 1])
 
         def slot_info(slot_id: int, info: int) -> int:
             result = ask(slot_id, info)
             if result != CKR_OK:
                 log.debug("slot %d: C_GetSlotInfo answered %s", slot_id, name_of(result))
-                ctypes.memset(info, 0, _SLOT_INFO_SIZE)
+                ctypes.memset(info, 0, ctypes.sizeof(SlotInfo))
             return CKR_OK
 
         replacement = _GetSlotInfo(slot_info)
-        functions = (ctypes.c_void_p * _FUNCTIONS)()
-        ctypes.memmove(functions, self._list, ctypes.sizeof(functions))
-        functions[_C_GET_SLOT_INFO] = ctypes.cast(replacement, ctypes.c_void_p)
-        self._tolerant = (functions, replacement)  # alive as long as this object, which points to them
-        words[places[0]] = ctypes.addressof(functions)
+        copy = FunctionList.from_buffer_copy(self._list)
+        copy.functions[_C_GET_SLOT_INFO - 1] = ctypes.cast(replacement, ctypes.c_void_p).value
+        self._tolerant = (copy, replacement)  # alive as long as this object, which points to them
+        words[places[0]] = ctypes.addressof(copy)
         return True
 
 

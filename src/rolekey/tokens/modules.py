@@ -2,8 +2,9 @@
 
 import logging
 import os
+import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pkcs11
@@ -12,7 +13,8 @@ from rolekey.errors import ModuleError
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tokens.failures import code_name
 from rolekey.tokens.library import InitializeFailedError, Library
-from rolekey.tokens.search import PROXY, modules_by_name, modules_in, well_known_modules
+from rolekey.tokens.search import Places, file_called, modules_by_name, modules_in, places, usual_modules
+from rolekey.tokens.shared_objects import NAME_IT, load_shared_object
 from rolekey.tokens.token import Token
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ class Module:
     """A loaded and initialised PKCS#11 module.
 
     Args:
-        path: as it was named, for messages.
+        path: for messages: as it was named, or where it was found.
         library: python-pkcs11's object.
     """
 
@@ -80,14 +82,14 @@ def find_module(named: str | None, uri: PKCS11URI, default: str | None, reserved
     if path := named or uri.module_path:
         return _load_path(path, uri.module_name, reserved)
     if uri.module_name:
-        paths = modules_by_name(uri.module_name)
+        paths = modules_by_name(uri.module_name, places())
         if not paths:
             raise ModuleError(
                 f"no PKCS#11 module is called {uri.module_name}",
                 hint="name its shared object with --pkcs11-lib PATH",
             )
         return _first(paths, reserved)
-    return _load_path(default, None, reserved) if default else _first([PROXY, *well_known_modules()], reserved)
+    return _load_path(default, None, reserved) if default else _first(usual_modules(places()), reserved)
 
 
 def _load_path(path: str, name: str | None, reserved: str | None) -> Module:
@@ -98,7 +100,7 @@ def _load_path(path: str, name: str | None, reserved: str | None) -> Module:
             f"{path} is a directory, not a PKCS#11 module",
             hint="name the shared object in it, or say which with module-name=NAME in the URI",
         )
-    paths = modules_in([Path(path)], name)
+    paths = modules_in([Path(path)], name, places())
     if not paths:
         raise ModuleError(
             f"no PKCS#11 module in {path} is called {name}", hint="name its shared object with --pkcs11-lib PATH"
@@ -116,6 +118,8 @@ def _first(paths: Iterable[str], reserved: str | None) -> Module:
             failures.append(error)
     if len(failures) == 1:
         raise failures[0]
+    if not failures:
+        raise ModuleError("no PKCS#11 module is named, and no usual one is installed", hint=NAME_IT)
     raise ModuleError(
         "no PKCS#11 module can be used: " + "; ".join(error.message for error in failures),
         hint="name the module's shared object with --pkcs11-lib PATH",
@@ -126,15 +130,16 @@ def load_module(path: str, reserved: str | None = None) -> Module:
     """Load and initialise a module, or give the one that this process has loaded already.
 
     Args:
-        path: a shared object; a bare file name is looked up as dlopen() does.
+        path: a shared object; a bare file name is looked up as place_of() says.
         reserved: NSS's string for pReserved, or None.
 
     Raises:
         ModuleError: it cannot be loaded (with the loader's own text) or initialised, or it belongs to the process
             that this one was forked from.
     """
-    # A symbolic link is the same module.
-    key = os.path.realpath(path) if os.sep in path else path
+    path = place_of(path, sys.platform, places)
+    # A symbolic link is the same module, and so is a name in other letters where they do not count.
+    key = path if _is_bare(path) else os.path.normcase(os.path.realpath(path))
     with _registry_lock:
         if key not in _registry:
             _registry[key] = (os.getpid(), _load(path, reserved))
@@ -148,16 +153,44 @@ def load_module(path: str, reserved: str | None = None) -> Module:
         return module
 
 
+def place_of(path: str, platform: str, where: Callable[[], Places]) -> str:
+    """The path with which a module is loaded.
+
+    On Linux the loader looks a bare file name up, in the system's directories. On Windows and macOS it would look in
+    the working directory, too: there the name must be that of a file where modules are looked for.
+
+    Args:
+        path: as it was named.
+        platform: sys.platform.
+        where: gives the places of this system.
+
+    Raises:
+        ModuleError: no file of that name is there.
+    """
+    if platform == "win32" and not _is_bare(path):
+        return os.path.abspath(path)  # noqa: PTH100 - Path.absolute() keeps .. and leaves a path without a drive
+    if platform not in ("win32", "darwin") or not _is_bare(path):
+        return path
+    if found := file_called(path, where()):
+        return found
+    raise ModuleError(
+        f"no PKCS#11 module {path} is where modules are looked for",
+        hint="name it with its whole path: a bare name is not looked for in the working directory",
+    )
+
+
+def _is_bare(path: str) -> bool:
+    return Path(path).name == path
+
+
 def _load(path: str, reserved: str | None) -> Module:
+    handle = load_shared_object(path)
     try:
-        library = Library(path, reserved)
+        library = Library(path, reserved, handle)
     except InitializeFailedError as error:
         raise _not_initialised(path, error) from error
-    except (pkcs11.PKCS11Error, OSError) as error:
-        raise ModuleError(
-            f"the PKCS#11 module {path} cannot be loaded: {_loader_text(path, error)}",
-            hint="name the module's shared object with --pkcs11-lib PATH",
-        ) from error
+    except pkcs11.PKCS11Error as error:
+        raise ModuleError(f"the PKCS#11 module {path} cannot be loaded: {code_name(error)}", hint=NAME_IT) from error
     log.debug("module %s: %s %s", path, library.manufacturer_id, library.library_description)
     return Module(path, library)
 
@@ -168,11 +201,3 @@ def _not_initialised(path: str, error: pkcs11.PKCS11Error) -> ModuleError:
         f"the PKCS#11 module {path} cannot be initialised: {error}",
         hint="check the module's configuration" + hint,
     )
-
-
-def _loader_text(path: str, error: Exception) -> str:
-    _, loading, text = str(error).rpartition("OS exception while loading ")
-    if isinstance(error, pkcs11.PKCS11Error) and not loading:
-        return code_name(error)
-    # dlopen() and python-pkcs11 both put the path in front, which our text has already.
-    return text.rpartition(f"{path}: ")[2]

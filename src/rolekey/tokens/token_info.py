@@ -4,39 +4,22 @@ C_Login says of the PIN.
 
 import ctypes
 import logging
-import os
 
 import pkcs11
 from pkcs11 import exceptions as codes
 
 from rolekey.errors import PinIncorrectError, PinLockedError, SignerError
 from rolekey.pin_guard import Verdict
+from rolekey.tokens.structures import TokenInfo
 from rolekey.tokens.token import Token
 from rolekey.value import Value
 
 log = logging.getLogger(__name__)
 
 _CKR_OK = 0
-# Its place in CK_FUNCTION_LIST.
+# Its place in CK_FUNCTION_LIST, counted from 1.
 _C_GET_TOKEN_INFO = 7
 _UNAVAILABLE = (0, ctypes.c_ulong(-1).value)  # CK_EFFECTIVELY_INFINITE, CK_UNAVAILABLE_INFORMATION
-
-
-class _TokenInfo(ctypes.Structure):
-    """CK_TOKEN_INFO; packed on Windows only."""
-
-    if os.name == "nt":
-        _pack_ = 1
-    _fields_ = (
-        ("texts", ctypes.c_char * (32 + 32 + 16 + 16)),
-        ("flags", ctypes.c_ulong),
-        ("sessions", ctypes.c_ulong * 4),
-        ("max_pin_length", ctypes.c_ulong),
-        ("min_pin_length", ctypes.c_ulong),
-        ("memory", ctypes.c_ulong * 4),
-        ("versions", ctypes.c_ubyte * 4),
-        ("time", ctypes.c_char * 16),
-    )
 
 
 class PinLimits(Value):
@@ -57,7 +40,7 @@ class PinLimits(Value):
 
 def pin_limits(token: Token) -> PinLimits:
     """What the token says of the length of its PINs; nothing where it does not answer or contradicts itself."""
-    info = _TokenInfo()
+    info = TokenInfo()
     place, at = ctypes.c_ulong(token.slot_id), ctypes.c_void_p(ctypes.addressof(info))
     result = token.library.call(_C_GET_TOKEN_INFO, place, at)
     minimum, maximum = int(info.min_pin_length), int(info.max_pin_length)

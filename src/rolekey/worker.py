@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # How long a child that is not asked for anything may take to end by itself.
 _END_SECONDS = 2.0
+_LAST_EXIT_CODE = 255
 
 
 class Worker:
@@ -239,4 +240,6 @@ def _start() -> subprocess.Popen[bytes]:
 def _ending(code: int | None) -> str:
     if code is None:
         return "it answers nothing that can be understood"
+    if code > _LAST_EXIT_CODE:  # Windows: what the process was ended for, as its documents write it
+        return f"status 0x{code:08X}"
     return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -22,6 +22,8 @@ from rolekey.secret import Secret, guard_memory
 from rolekey.worker_pipe import END, KEPT, load_error, read, write
 
 _PR_SET_PDEATHSIG = 1
+# How often it is looked whether the parent is still there, where the system does not tell.
+_PIPE_SECONDS = 1.0
 
 
 class _ParentInteraction:
@@ -128,20 +130,41 @@ class _Child:
             identity.close()
 
 
-def _die_with_parent() -> None:
-    """A module that hangs must not outlive the parent; elsewhere than on Linux the closed pipe has to do."""
+def _die_with_parent(reader: BinaryIO) -> None:
+    """A module that hangs must not outlive the parent; on macOS the closed pipe has to do."""
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - for this alone
         import signal  # noqa: PLC0415 - for this alone
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "win32":
+        import threading  # noqa: PLC0415 - for this alone
+
+        threading.Thread(target=_end_with_pipe, args=(reader,), daemon=True).start()
+
+
+def _end_with_pipe(reader: BinaryIO) -> None:
+    """End the process when nobody holds the pipe's other end; while the pipe is being read, that read sees it."""
+    if sys.platform == "win32":
+        import _winapi  # noqa: PLC0415 - Windows only
+        import msvcrt  # noqa: PLC0415 - Windows only
+        import time  # noqa: PLC0415 - for this alone
+
+        pipe = msvcrt.get_osfhandle(reader.fileno())
+        try:
+            while True:
+                _winapi.PeekNamedPipe(pipe, 0)
+                time.sleep(_PIPE_SECONDS)
+        except OSError:
+            # Not os._exit(), which has the module say good-bye: it hangs.
+            _winapi.TerminateProcess(_winapi.GetCurrentProcess(), 1)
 
 
 def main() -> None:
     """The child's entry: requests on stdin, answers on stdout; what a module writes there goes nowhere."""
-    _die_with_parent()
     guard_memory()
     reader, writer = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb", buffering=0)
+    _die_with_parent(reader)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)

@@ -1,8 +1,8 @@
 """A PKCS#11 module for Windows whose token signs: shim/windows_token.c, compiled for the run, and what is in its token.
 
-    token = WindowsToken.make(dll, tmp_path, {"rsa": root.issue(key="rsa2048")})
-    windows.run("rolekey", ..., "--pkcs11-lib", token.module, environment=token.environment)
-    assert token.signatures == 1
+token = WindowsToken.make(dll, tmp_path, {"rsa": root.issue(key="rsa2048")})
+windows.run("rolekey", ..., "--pkcs11-lib", token.module, environment=token.environment)
+assert token.signatures == 1
 """
 
 import subprocess
@@ -62,14 +62,14 @@ class WindowsToken:
             when = "always" if label in always else "once"
             lines.append(f"key {number:02x} {label} {when} {_expression(issued.key)}")
             lines.append(f"certificate {number:02x} {label} {issued.der.hex()}")
-        (directory / "token").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        (directory / "file").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return cls(module, directory)
 
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs for the module to find its token."""
-        names = {"TOKEN_FILE": "token", "TOKEN_LOG": "log", "TOKEN_OUT": "out"}
-        return {variable: Windows().path(self.directory / name) for variable, name in names.items()}
+        names = ("file", "log", "out", "stuck", "bad")
+        return {f"TOKEN_{name.upper()}": Windows().path(self.directory / name) for name in names}
 
     @property
     def pin_file(self) -> Path:
@@ -90,6 +90,14 @@ class WindowsToken:
     def put_back(self) -> None:
         """Put the token back."""
         (self.directory / "out").unlink()
+
+    def add_bad_slot(self) -> None:
+        """Add a slot, the first, of which nothing can be asked."""
+        (self.directory / "bad").touch()
+
+    def be_stuck(self) -> None:
+        """Never finish a signature."""
+        (self.directory / "stuck").touch()
 
     @property
     def log(self) -> list[str]:

@@ -1,10 +1,8 @@
 """A key in a PKCS#11 token, as far as it is seen without a login."""
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 
 from rolekey.base.local_sockets import local_socket
 from rolekey.certificates import spki
@@ -63,8 +61,10 @@ def check_pcscd(context: Context) -> Iterator[Verdict]:
     key, uri = context.facts.key, uri_of(context.facts.key)
     if key is None or uri is None:
         return
+    if sys.platform in ("win32", "darwin"):
+        return
     path = context.facts.module.path if context.facts.module else _named_module(key, uri)
-    if not any(name in path.lower() for name in _SMART_CARD_MODULES) or os.name == "nt" or sys.platform == "darwin":
+    if not any(name in path.lower() for name in _SMART_CARD_MODULES):
         return
     place = _socket_of(context.environment)
     context.facts.card_service = False

@@ -102,8 +102,8 @@ def windows_places(programs: Path | None, system: Path | None) -> Places:
     """Windows'.
 
     Args:
-        programs: ``C:\\Program Files``, or None.
-        system: ``C:\\Windows\\System32``, or None.
+        programs: the folder of programs, or None.
+        system: the folder of Windows' own DLLs, or None.
     """
     folders = ((programs, _WINDOWS_PROGRAMS), (system, _WINDOWS_SYSTEM))
     known = [folder / path for folder, paths in folders if folder for path in paths]

@@ -28,14 +28,14 @@ def load_shared_object(path: str) -> ctypes.CDLL:
     """
     try:
         handle = ctypes.CDLL(path)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+    except OSError as error:
         raise _refusal(path, error) from error
     if not hasattr(handle, "C_GetFunctionList"):
         raise _not_loaded(path, "it is no PKCS#11 module, since it has no C_GetFunctionList", NAME_IT)
     return handle
 
 
-def _refusal(path: str, error: OSError | ValueError) -> ModuleError:
+def _refusal(path: str, error: OSError) -> ModuleError:
     theirs, ours = architecture_of(Path(path)), architecture_of(Path(sys.executable))
     if theirs is not None and ours is not None and theirs != ours:
         return ModuleError(
@@ -48,7 +48,7 @@ def _refusal(path: str, error: OSError | ValueError) -> ModuleError:
     return _not_loaded(path, str(error).rpartition(f"{path}: ")[2], NAME_IT)
 
 
-def windows_refusal(path: str, error: OSError | ValueError) -> ModuleError:
+def windows_refusal(path: str, error: OSError) -> ModuleError:
     """What is wrong with a module for this processor that Windows does not load.
 
     Args:

@@ -1,4 +1,4 @@
-"""PKCS#11's structures for ctypes (v2.40, 3.2 to 3.7): on Windows without padding, elsewhere as the C compiler lays out.
+"""PKCS#11's structures for ctypes (v2.40, 3.2 to 3.7): unpadded on Windows, as the C compiler has them elsewhere.
 
 CK_ULONG is C's ``unsigned long``: 32 bits on Windows, as wide as a pointer elsewhere.
 """

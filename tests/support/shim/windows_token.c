@@ -9,6 +9,8 @@
  *                 certificate ID LABEL DER                 both in hex
  *   TOKEN_LOG   gets a line for each C_Initialize, C_Login and C_Sign
  *   TOKEN_OUT   while this file is there, the token is not in its slot
+ *   TOKEN_STUCK while this file is there, C_Sign does not return
+ *   TOKEN_BAD   while this file is there, another slot is, of which nothing can be asked
  *
  * Three wrong PINs since the last right one, of all processes that share the log, lock the PIN.
  */
@@ -26,7 +28,7 @@ typedef word (*function)(argument, argument, argument, argument, argument);
 #define ANY __attribute__((unused))
 #define ARGUMENTS argument a ANY, argument b ANY, argument c ANY, argument d ANY, argument e ANY
 
-enum { FUNCTIONS = 68, SESSIONS = 16, OBJECTS = 32, TRIES = 3, BUFFER = 4096, SLOT = 7 };
+enum { FUNCTIONS = 68, SESSIONS = 16, OBJECTS = 32, TRIES = 3, BUFFER = 4096, SLOT = 7, BAD_SLOT = 3 };
 enum { CKO_CERTIFICATE = 1, CKO_PUBLIC_KEY = 2, CKO_PRIVATE_KEY = 3 };
 enum { CKK_RSA = 0, CKK_EC = 3, CKM_RSA_PKCS = 1, CKM_ECDSA = 0x1041 };
 enum { CKU_USER = 1, CKU_CONTEXT_SPECIFIC = 2 };
@@ -34,7 +36,7 @@ enum { CKU_USER = 1, CKU_CONTEXT_SPECIFIC = 2 };
 
 enum {
   CKR_OK = 0, CKR_SLOT_ID_INVALID = 3, CKR_GENERAL_ERROR = 5, CKR_ARGUMENTS_BAD = 7, CKR_ATTRIBUTE_SENSITIVE = 0x11,
-  CKR_ATTRIBUTE_TYPE_INVALID = 0x12, CKR_DATA_LEN_RANGE = 0x21, CKR_DEVICE_REMOVED = 0x32, CKR_FUNCTION_NOT_SUPPORTED = 0x54,
+  CKR_ATTRIBUTE_TYPE_INVALID = 0x12, CKR_DATA_LEN_RANGE = 0x21, CKR_DEVICE_ERROR = 0x30, CKR_DEVICE_REMOVED = 0x32, CKR_FUNCTION_NOT_SUPPORTED = 0x54,
   CKR_KEY_HANDLE_INVALID = 0x60, CKR_KEY_TYPE_INCONSISTENT = 0x63, CKR_MECHANISM_INVALID = 0x70,
   CKR_OBJECT_HANDLE_INVALID = 0x82, CKR_OPERATION_NOT_INITIALIZED = 0x91, CKR_PIN_INCORRECT = 0xA0, CKR_PIN_LOCKED = 0xA4,
   CKR_SESSION_COUNT = 0xB1, CKR_SESSION_HANDLE_INVALID = 0xB3, CKR_TOKEN_NOT_PRESENT = 0xE0,
@@ -106,9 +108,13 @@ static int wrong_pins(void) {
   return wrong;
 }
 
+static int is_there(const char *variable) {
+  const char *path = getenv(variable);
+  return path && GetFileAttributesA(path) != INVALID_FILE_ATTRIBUTES;
+}
+
 static int present(void) {
-  const char *path = getenv("TOKEN_OUT");
-  if (!path || GetFileAttributesA(path) == INVALID_FILE_ATTRIBUTES) return 1;
+  if (!is_there("TOKEN_OUT")) return 1;
   memset(sessions, 0, sizeof sessions);
   logged_in = 0;
   return 0;
@@ -320,16 +326,18 @@ static word get_info(ARGUMENTS) {
 
 static word get_slot_list(ARGUMENTS) {
   word *slots = (void *)b, *count = (void *)c;
-  word have = !(a & 0xFF) || present();
-  int fits = !slots || *count >= have;
-  if (slots && fits && have) slots[0] = SLOT;
-  *count = have;
+  word have[2], number = 0;
+  if (is_there("TOKEN_BAD")) have[number++] = BAD_SLOT;
+  if (!(a & 0xFF) || present()) have[number++] = SLOT;
+  int fits = !slots || *count >= number;
+  if (slots && fits) memcpy(slots, have, number * sizeof *slots);
+  *count = number;
   return fits ? CKR_OK : CKR_BUFFER_TOO_SMALL;
 }
 
 static word get_slot_info(ARGUMENTS) {
   struct slot_info *info = (void *)b;
-  if ((word)a != SLOT) return CKR_SLOT_ID_INVALID;
+  if ((word)a != SLOT) return CKR_DEVICE_ERROR;
   memset(info, 0, sizeof *info);
   info->flags = 0x6u | (present() ? 1u : 0u); /* removable, hardware */
   pad(info->description, sizeof info->description, "a slot for tests");
@@ -489,8 +497,9 @@ static word sign_data(ARGUMENTS) {
   word size = (word)signature_length(key);
   if (!d || *length < size) return *length = size, d ? CKR_BUFFER_TOO_SMALL : CKR_OK;
   session->signing = 0;
-  result = sign(key, (void *)b, (word)c, (void *)d);
   note("C_Sign %s %u bytes", key->label, (word)c);
+  while (is_there("TOKEN_STUCK")) Sleep(100);
+  result = sign(key, (void *)b, (word)c, (void *)d);
   *length = size;
   return result;
 }

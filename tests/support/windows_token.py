@@ -20,16 +20,16 @@ COMPILER = "x86_64-w64-mingw32-gcc"
 LABEL, SERIAL, PIN = "Prüfstand Süd", "0815", "4711-canary"
 
 
-def compile_dll(source: Path, module: Path, *libraries: str) -> None:
-    """Build a DLL that needs no other but Windows' own.
+def compile_dll(source: Path, module: Path, *libraries: str | Path) -> None:
+    """Build a DLL; of MinGW's libraries it needs none when it is loaded.
 
     Args:
         source: one C file.
         module: the DLL; its directory must exist.
-        libraries: to be linked with, such as ``gcrypt``.
+        libraries: to be linked with, such as ``gcrypt``; a path is that of a DLL that will be loaded with this one.
     """
     command = [COMPILER, "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-static", "-s"]
-    command += ["-o", str(module), str(source), *(f"-l{name}" for name in libraries)]
+    command += ["-o", str(module), str(source), *(f"-l{x}" if isinstance(x, str) else str(x) for x in libraries)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 

@@ -286,6 +286,7 @@ def test_list(rolekey, credentials, emulator):
     assert accepted(credentials(uris[1], module=None), emulator)
 
 
+@pytest.mark.rig("openssl")
 @pytest.mark.parametrize("key", ["rsa", "ec"])
 def test_csr(rolekey, windows, holders, token, tmp_path, key):
     """A signing request is the key's, and OpenSSL verifies it; one signature."""

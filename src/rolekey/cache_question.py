@@ -90,6 +90,8 @@ def _files(settings: Settings) -> list[Path]:
         *(settings.intermediates, settings.ca_bundle),
     ]
     files = [path for path in named if isinstance(path, Path)]
+    if settings.store is not None and isinstance(settings.store.selector, Path):
+        files.append(settings.store.selector)
     references = [r for r in (settings.private_key, settings.certificate) if isinstance(r, PKCS11URI)]
     modules = [settings.pkcs11_module, *(uri.module_path for uri in references)] if references else ()
     files += [Path(module) for module in modules if module]
@@ -108,10 +110,18 @@ def _identity(reference: KeyReference) -> str | None:
         return str(reference)
     if isinstance(reference, PKCS11URI):
         return "?".join((reference.selector(), reference.module_name or "", reference.module_path or ""))
+    if isinstance(reference, Path):
+        return _digest(reference)
+    # The store's content counts no more than a token's does.
+    selector = _digest(reference.selector) if isinstance(reference.selector, Path) else str(reference.selector)
+    return selector and json.dumps([selector, reference.store, reference.use_latest])
+
+
+def _digest(path: Path) -> str | None:
     try:
-        if not stat.S_ISREG(os.stat(reference).st_mode):  # noqa: PTH116 - a pipe must not be opened
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a pipe must not be opened
             return None
-        with reference.open("rb") as file:
+        with path.open("rb") as file:
             content = file.read(_MAX_FILE)
     except OSError:
         return None

@@ -22,6 +22,9 @@ KEYS: Mapping[str, Kind] = {
     "certificate": "text",
     "private-key": "text",
     "intermediates": "text",
+    "cert-selector": "text",
+    "system-store-name": "text",
+    "use-latest-expiring-certificate": "boolean",
     "session-duration": "integer",
     "role-session-name": "text",
     "region": "text",
@@ -143,6 +146,8 @@ def _checked(kind: Kind, value: Any, where: str) -> Any:
 
 
 def _in_directory(key: str, value: Any, directory: Path) -> Any:
+    if key == "cert-selector" and value.startswith("file://"):
+        return f"file://{_joined(value.removeprefix('file://'), directory)}"
     if key in _PATH_SOURCES and value.startswith("file:"):
         return f"file:{_joined(value.removeprefix('file:'), directory)}"
     is_path = key in _PATHS and not re.match("(?i)(pkcs11|handle):", value)

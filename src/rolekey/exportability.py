@@ -1,7 +1,7 @@
 """Whether a private key can leave its hardware, by what the hardware says of it.
 
-PKCS#11 v2.40, 4.9 (private key objects), and TPM 2.0 Library, part 2, 8.3 (TPMA_OBJECT). What is not said counts as
-said against the key: a token that gives no CKA_LOCAL does not say that the key was made in it.
+PKCS#11 v2.40, 4.9 (private key objects), TPM 2.0 Library, part 2, 8.3 (TPMA_OBJECT), and ncrypt.h (CNG). What is not
+said counts as said against the key: a token that gives no CKA_LOCAL does not say that the key was made in it.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Literal
 from rolekey.errors import UnsupportedKeyError
 from rolekey.value import Value
 
-Place = Literal["token", "TPM"]
+Place = Literal["token", "TPM", "hardware of its provider"]
 # What rules export out, now and ever since the key was made: all of it together. The first two of a token's speak of
 # now, the next two of the past; and a key that was made elsewhere may have stayed there.
 RULES_EXPORT_OUT: Mapping[Place, Mapping[str, bool]] = {
@@ -22,6 +22,15 @@ RULES_EXPORT_OUT: Mapping[Place, Mapping[str, bool]] = {
         "CKA_LOCAL": True,
     },
     "TPM": {"fixedTPM": True, "fixedParent": True, "sensitiveDataOrigin": True},
+    # CNG has no word for where a key was made. Without hardware its policy is a promise of software.
+    "hardware of its provider": {
+        "NCRYPT_IMPL_HARDWARE_FLAG": True,
+        "NCRYPT_IMPL_SOFTWARE_FLAG": False,
+        "NCRYPT_ALLOW_EXPORT_FLAG": False,
+        "NCRYPT_ALLOW_PLAINTEXT_EXPORT_FLAG": False,
+        "NCRYPT_ALLOW_ARCHIVING_FLAG": False,
+        "NCRYPT_ALLOW_PLAINTEXT_ARCHIVING_FLAG": False,
+    },
 }
 
 

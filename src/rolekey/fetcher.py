@@ -1,10 +1,11 @@
 """One CreateSession after the other, for a process that lives long.
 
 Certificate and key are looked for anew each time. What a person entered is kept in memory, and used again as long as
-it is accepted. A key in a token or TPM is used in a process of its own (worker.py), which is ended after each time:
-until the next one it would hold memory, a PIN and perhaps a card.
+it is accepted. A key in a token, a TPM or a certificate store is used in a process of its own (worker.py), which is
+ended after each time: until the next one it would hold memory, a PIN and perhaps a card.
 """
 
+import dataclasses
 import os
 import stat
 import threading
@@ -61,7 +62,7 @@ class Fetcher:
         unlocked: Unlocked | None = None,
     ) -> None:
         unlocked = unlocked or Unlocked()
-        self._settings = settings
+        self._settings = settings if attended else without_questions(settings)
         self._attended = attended
         self._apart = apart
         self._answers = KeptAnswers(person_for(settings, ask_until), unlocked)
@@ -99,6 +100,17 @@ class Fetcher:
     def close(self) -> None:
         """End the key's process, whoever waits for it."""
         self._worker.close()
+
+
+def without_questions(settings: Settings) -> Settings:
+    """The same, but that no provider of a key in a certificate store asks for its PIN in a window of its own.
+
+    Args:
+        settings: of a program in which nobody is asked.
+    """
+    if settings.store is None:
+        return settings
+    return dataclasses.replace(settings, pin_source=PinSource("none", ""))
 
 
 def is_in_files(settings: Settings) -> bool:

@@ -26,6 +26,7 @@ from rolekey.interaction import Interaction
 from rolekey.key_settings import CertificateReference, KeySettings
 from rolekey.passphrases import Passphrases
 from rolekey.pins import PinSupply
+from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.signers.base import HashName, Signer
 from rolekey.sigv4_x509 import algorithm_name, verify_signature
 from rolekey.tpm_handle import TPMHandle
@@ -200,6 +201,10 @@ def _backend(settings: KeySettings, interaction: Interaction, deadline: Deadline
         from rolekey.file_identity import FileIdentity  # noqa: PLC0415
 
         return FileIdentity(settings, key, interaction, deadline, content=content)
+    if not isinstance(key, PKCS11URI):
+        from rolekey.certstore.identity import StoreIdentity  # noqa: PLC0415
+
+        return StoreIdentity(settings, key, interaction, deadline)
     from rolekey.token_identity import TokenIdentity  # noqa: PLC0415
 
     return TokenIdentity(settings, key, interaction, deadline, pins=pins)
@@ -234,12 +239,16 @@ def found_certificate(
 
     Args:
         settings: where a token is.
-        reference: a file, or what a token shows without a login.
+        reference: a file, what a token shows without a login, or what is in a certificate store.
         passphrases: of a PKCS#12 file.
         deadline: for the token.
     """
     if isinstance(reference, Path):
         return certificates_of_file(reference, passphrases)
+    if not isinstance(reference, PKCS11URI):
+        from rolekey.certstore.identity import shown_certificate  # noqa: PLC0415 - as above
+
+        return shown_certificate(reference)
     from rolekey.token_identity import find_certificate  # noqa: PLC0415 - as above
 
     return find_certificate(settings, reference, deadline)

@@ -5,16 +5,19 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, Union
 
 from rolekey.errors import ConfigurationError
-from rolekey.options import Options, revealed
+from rolekey.options import Options, check_has_stores, revealed
 from rolekey.pin_source import PinSource
 from rolekey.pkcs11_uri import PKCS11URI, redact_pin_value
 from rolekey.secret import Secret
 from rolekey.tpm_handle import PREFIX, TPMHandle
 from rolekey.tpm_settings import TPMSettings, resolve_tpm_settings
 from rolekey.value import Value
+
+if TYPE_CHECKING:
+    from rolekey.store_reference import StoreReference
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +26,9 @@ T = TypeVar("T")
 MAX_TIMEOUT = 3600.0
 _WINDOWS = sys.platform == "win32"
 
-CertificateReference = Path | PKCS11URI
-KeyReference = Path | PKCS11URI | TPMHandle
+# The last is rare: whatever is none of the others is one, and nobody else imports it.
+CertificateReference: TypeAlias = Union[Path, PKCS11URI, "StoreReference"]
+KeyReference: TypeAlias = Union[Path, PKCS11URI, TPMHandle, "StoreReference"]
 
 
 class KeySettings(Value, kw_only=True):
@@ -61,6 +65,12 @@ class KeySettings(Value, kw_only=True):
     tpm: TPMSettings
     timeout: float | None
     config_file: Path | None = None
+
+    @property
+    def store(self) -> "StoreReference | None":
+        """Where certificate and key are, if that is a certificate store."""
+        key = self.private_key
+        return None if isinstance(key, Path | PKCS11URI | TPMHandle) else key
 
     @property
     def purpose(self) -> str:
@@ -129,16 +139,32 @@ def by_origin(
 
 def _references(options: Options) -> tuple[CertificateReference | None, KeyReference]:
     named_certificate, named_key = revealed(options.certificate), revealed(options.private_key)
+    if store_option := options.store_option:
+        check_has_stores(store_option)
+        # As with the official helper, this one alone has no effect on a certificate that is named.
+        if named_key or (named_certificate and store_option != "--use-latest-expiring-certificate"):
+            other = "--private-key" if named_key else "--certificate"
+            raise ConfigurationError(f"{store_option} and {other} exclude each other", hint="leave out one of them")
+        if not named_certificate:
+            from rolekey.store_reference import StoreReference  # noqa: PLC0415 - rare
+
+            in_store = StoreReference.of(options)
+            return in_store, in_store
     if not named_certificate and not named_key:
-        raise ConfigurationError(
-            "neither --certificate nor --private-key is given",
-            hint="name the certificate and the key: files, or pkcs11: URIs such as 'pkcs11:token=NAME;object=LABEL'",
-        )
+        raise _nothing_named()
     certificate = _certificate_reference(_reference(named_certificate, "--certificate")) if named_certificate else None
     # The option that was given is named, also where it serves for both.
     key = _reference(named_key, "--private-key") if named_key else certificate
     assert key is not None  # noqa: S101 - one of both was given
     return certificate, key
+
+
+def _nothing_named() -> ConfigurationError:
+    hint = "name the certificate and the key: files, or pkcs11: URIs such as 'pkcs11:token=NAME;object=LABEL'"
+    if sys.platform == "win32":
+        # Not taken by itself: a key that was forgotten in a configuration would become whichever the store has.
+        hint += """; --cert-selector "" takes the one in the certificate store"""
+    return ConfigurationError("neither --certificate nor --private-key is given", hint=hint)
 
 
 def certificate_of(settings: KeySettings) -> CertificateReference:

@@ -1,9 +1,11 @@
 """What the user wrote on a command line, in a configuration or in a program, before anything of it is checked."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Self
 
+from rolekey.errors import ConfigurationError
 from rolekey.pkcs11_uri import names_module, names_pin, redact_pin_value
 from rolekey.secret import Secret
 from rolekey.value import Value
@@ -13,6 +15,8 @@ DEFAULT_SESSION_DURATION = 3600
 # What opens the key: said in one place, it is not completed from another.
 _OPENERS = ("pin_source", "pkcs8_password", "tpm_key_password", "no_tpm_key_password")
 _REFERENCES = ("certificate", "private_key")
+# What selects certificate and key in a certificate store, in place of those two.
+STORE_OPTIONS = ("cert_selector", "system_store_name", "use_latest_expiring_certificate")
 
 
 class Options(Value, kw_only=True):
@@ -24,6 +28,10 @@ class Options(Value, kw_only=True):
             one is missing the other serves for both. A text that holds a PIN becomes a Secret, and so does an endpoint
             with user information.
         intermediates: path of a PEM bundle.
+        cert_selector: selects certificate and key in a certificate store of Windows, as the official helper's
+            ``--cert-selector`` does; an empty text selects whatever there is.
+        system_store_name: of that store; MY where it is not given.
+        use_latest_expiring_certificate: of several in it, the one that expires last is meant.
         session_duration: seconds; 3600 where it is not given.
         role_session_name: name of the role session.
         region: AWS region; else the trust anchor's.
@@ -52,6 +60,9 @@ class Options(Value, kw_only=True):
     certificate: str | Secret | None = None
     private_key: str | Secret | None = None
     intermediates: str | None = None
+    cert_selector: str | None = None
+    system_store_name: str | None = None
+    use_latest_expiring_certificate: bool | None = None
     session_duration: int | None = None
     role_session_name: str | None = None
     region: str | None = None
@@ -91,11 +102,22 @@ class Options(Value, kw_only=True):
             below: the others.
         """
         closed = self._closed()
-        open_names = [name for name in _VALUES if name not in closed and not _given(getattr(self, name))]
-        taken = {name: value for name in open_names if _given(value := getattr(below, name))}
+        open_names = [name for name in _VALUES if name not in closed and not self._says(name)]
+        taken = {name: getattr(below, name) for name in open_names if below._says(name)}
         origins = (*self.origins, *((name, origin) for name, origin in below.origins if name in taken))
         config_file = self.config_file or below.config_file
         return dataclasses.replace(self, **taken, origins=origins, config_file=config_file)
+
+    @property
+    def store_option(self) -> str | None:
+        """The first option with which certificate and key are in a certificate store; None where they are not."""
+        given = (name for name in STORE_OPTIONS if self._says(name) and getattr(self, name) is not False)
+        return next((f"--{name.replace('_', '-')}" for name in given), None)
+
+    def _says(self, name: str) -> bool:
+        """Whether an option was written; a selector that is empty selects everything."""
+        value = getattr(self, name)
+        return value is not None if name == "cert_selector" else _given(value)
 
     def _closed(self) -> set[str]:
         """What these options say in other words: an option of that name from below would overrule them."""
@@ -106,6 +128,10 @@ class Options(Value, kw_only=True):
             closed.update(_OPENERS)
         if any(names_module(text) for text in texts):
             closed.add("pkcs11_lib")
+        if texts:
+            closed.update(STORE_OPTIONS)
+        elif self._says("cert_selector") or self._says("system_store_name"):
+            closed.update(_REFERENCES)
         return closed
 
 
@@ -120,3 +146,19 @@ def revealed(value: str | Secret | None) -> str | None:
 def _given(value: object) -> bool:
     """Whether something was written: an empty text counts as nothing, as it does for the official helper."""
     return value not in (None, "", Secret(""))
+
+
+def check_has_stores(option: str) -> None:
+    """Refuse an option for a certificate store where there is none that rolekey reads.
+
+    Args:
+        option: its name.
+
+    Raises:
+        ConfigurationError: this is not Windows.
+    """
+    if sys.platform != "win32":
+        raise ConfigurationError(
+            f"{option} selects from a certificate store, and rolekey reads those of Windows only",
+            hint="name a file or a pkcs11: URI with --certificate and --private-key",
+        )

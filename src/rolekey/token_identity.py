@@ -119,7 +119,8 @@ class TokenIdentity:
         settings, key_uri = self._settings, self._key_uri
         shown = _search(settings, key_uri, self._deadline)
         match: CertificateMatch | None = None
-        if isinstance(certificate, Path):
+        if not isinstance(certificate, PKCS11URI):
+            assert isinstance(certificate, Path)  # noqa: S101 - a certificate store comes with its own key
             leaf, others = certificates_of_file(certificate, Passphrases(settings, self._interaction))
         else:
             searched = shown if certificate == key_uri else _search(settings, certificate, self._deadline)

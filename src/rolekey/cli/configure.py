@@ -82,7 +82,8 @@ def options_of_command(values: Mapping[str, Any]) -> dict[str, Any]:
             )
     options = options_from(dict(values))
     found = {key: getattr(options, key.replace("-", "_")) for key in KEYS}
-    return {key: revealed(value) for key, value in found.items() if value not in (None, "")}
+    # A selector that is empty selects everything.
+    return {key: revealed(v) for key, v in found.items() if v not in (None, "") or (key, v) == ("cert-selector", "")}
 
 
 def options_of_line(line: str | None, aws_profile: str) -> dict[str, Any]:

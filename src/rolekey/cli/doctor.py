@@ -30,7 +30,7 @@ FLAGS = (
 )
 _FAILED = 1
 # With one of them a command line is no addition to a profile's.
-_SAY_IT_ALL = ("certificate", "private_key", "trust_anchor_arn", "profile_arn", "role_arn")
+_SAY_IT_ALL = ("certificate", "private_key", "cert_selector", "trust_anchor_arn", "profile_arn", "role_arn")
 
 
 @helper_command("doctor", (*HELPER_FLAGS, *OWN_FLAGS, *FLAGS))
@@ -95,7 +95,8 @@ def _of_profile(
     except click.UsageError as error:
         raise ConfigurationError(f"{where}: {error.format_message()}", hint="correct it") from None
     above = {name for name, value in written.items() if value not in (None, "")}
-    found = {name: value for name, value in values.items() if value not in (None, "") and name not in above}
+    given = {name: v for name, v in values.items() if v not in (None, "") or (name, v) == ("cert_selector", "")}
+    found = {name: value for name, value in given.items() if name not in above}
     origins = tuple((name, f"--{name.replace('_', '-')} in {where}") for name in found if hasattr(Options, name))
     return names, written | found, origins
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from rolekey.configuration_file import is_identity_name
 from rolekey.errors import ConfigurationError
+from rolekey.options import STORE_OPTIONS, check_has_stores
 from rolekey.pkcs11_uri import redact_pin_value
 
-STORE_FLAGS = ("--cert-selector", "--system-store-name", "--use-latest-expiring-certificate")
+STORE_FLAGS = tuple(f"--{name.replace('_', '-')}" for name in STORE_OPTIONS)
 
 
 def check_names(names: Sequence[str], most: int, *, known_as_names: int) -> None:
@@ -72,7 +73,4 @@ def check_flags(given: set[str], values: dict[str, Any], exclusions: Iterable[tu
     for name in STORE_FLAGS:
         # --use-latest-expiring-certificate=false asks for nothing.
         if name in given and values[name.removeprefix("--").replace("-", "_")] is not False:
-            raise ConfigurationError(
-                f"{name} selects from the certificate stores of macOS and Windows, which rolekey does not read",
-                hint="name a file or a pkcs11: URI with --certificate and --private-key",
-            )
+            check_has_stores(name)

@@ -47,9 +47,13 @@ HELPER_FLAGS = (
         "The private key: a PEM, DER, PKCS#12 or TPM key file, a pkcs11: URI, or handle:0x81...",
     ),
     Flag("--intermediates", "text", "PEM file with the issuers between the certificate and the trust anchor."),
-    Flag("--cert-selector", "text", "Selects from the certificate stores of macOS and Windows; not on Linux."),
-    Flag("--system-store-name", "text", "A certificate store of Windows; not on Linux.", "MY"),
-    Flag("--use-latest-expiring-certificate", "boolean", "Chooses in a certificate store; not on Linux."),
+    Flag("--cert-selector", "text", "Windows: selects certificate and key in a certificate store; '' takes any."),
+    Flag(
+        "--system-store-name", "text", "Windows: the certificate store: MY, Root, Trust, CA, or another.  [default: MY]"
+    ),
+    Flag(
+        "--use-latest-expiring-certificate", "boolean", "Windows: of several in the store, the one that expires last."
+    ),
     Flag("--pkcs11-lib", "text", "The PKCS#11 module; else the URI's, PKCS11_MODULE_PATH, or the first usual one."),
     Flag("--reuse-pin", "boolean", "Accepted: the PIN always serves keys that ask for it at each signature, too."),
     Flag("--tpm-key-password", "secret", "Password of a TPM key (visible to other processes: prefer --pin-source)."),

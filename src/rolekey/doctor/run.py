@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from rolekey.doctor import certificate, configuration, key_file, network, pin, signing, storage, token, tpm
+from rolekey.doctor import certificate, configuration, key_file, network, pin, signing, storage, store, token, tpm
 from rolekey.doctor.context import Context
 from rolekey.doctor.finding import Finding, Verdict, run_check
 from rolekey.value import Value
@@ -41,6 +41,7 @@ CHECKS = (
     Check("trust anchor", certificate.check_trust_anchor),
     Check("key file", key_file.check_key_file),
     Check("TPM key", tpm.check_tpm_key),
+    Check("key in store", store.check_key_in_store),
     Check("key in token", token.check_key_in_token),
     Check("PIN state", token.check_pin_state),
     Check("PIN source", pin.check_pin_source),

@@ -57,6 +57,7 @@ def inspect_key(settings: KeySettings, interaction: Interaction, deadline: Deadl
         return _of_handle(settings, reference, deadline)
     if isinstance(reference, PKCS11URI):
         return _in_token(settings, reference, interaction, deadline)
+    assert isinstance(reference, Path)  # noqa: S101 - the argument names no certificate store
     return _in_file(reference)
 
 

@@ -8,11 +8,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from rolekey.certificates import read_certificates
-from rolekey.vend.certificate_data import certificate_json, certificate_list, go_name
+from rolekey.vend.certificate_data import certificate_json, certificate_list
 from support.pki import make_key, make_root
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "official-helper"
-NAMES = json.loads((VECTORS / "names.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(("certificate", "output"), [("rsa-client.crt", "rsa.json"), ("ec.crt", "ec.json")])
@@ -52,13 +51,15 @@ def test_empty_list():
     assert certificate_list([]) == "No matching identities\n"
 
 
-@pytest.mark.parametrize("vector", NAMES, ids=lambda vector: vector["go"])
-def test_name(vector):
-    """A name is written as Go's pkix.Name.String() wrote it."""
-    assert go_name(x509.Name.from_bytes(bytes.fromhex(vector["der"]))) == vector["go"]
-
-
 def test_name_with_a_line_end():
     """What a terminal would obey is escaped, unlike by Go: a certificate in a token is anybody's."""
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a\n2) Hex Fingerprint: 00\x1b[2J")])
-    assert go_name(name) == r"CN=a\n2) Hex Fingerprint: 00\x1b[2J"
+    listed = certificate_list([(make_root().issue(subject=name).certificate, "pkcs11:")])
+    assert "\nSubject: CN=a\\n2) Hex Fingerprint: 00\\x1b[2J\n" in listed
+
+
+def test_list_of_a_store():
+    """A certificate in a certificate store has no URI, and the same lines otherwise."""
+    certificate = make_root().issue().certificate
+    with_uri = certificate_list([(certificate, "pkcs11:x")])
+    assert certificate_list([(certificate, None)]) == with_uri.replace("URI: pkcs11:x\n", "")

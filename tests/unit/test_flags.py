@@ -207,7 +207,7 @@ def test_help_has_a_short_flag(words, capsys):
         (["--tpm-key-password=--debug"], "--tpm-key-password", Secret("--debug")),
         # defaults
         ([], "--session-duration", None),
-        ([], "--system-store-name", "MY"),
+        ([], "--system-store-name", None),
         ([], "--timeout", None),
         ([], "--debug", None),
         (["--"], "--debug", None),
@@ -413,9 +413,9 @@ def test_exclusion(first, second, form):
     ],
 )
 def test_certificate_stores_are_refused(words, named):
-    """A flag for the certificate stores of macOS and Windows is known and refused, with what to use instead."""
+    """A flag for the certificate stores of macOS and Windows is refused where rolekey reads none, with what to use."""
     error = refused(*words)
-    assert error.message.startswith(f"{named} selects from the certificate stores of macOS and Windows")
+    assert error.message == f"{named} selects from a certificate store, and rolekey reads those of Windows only"
     assert "--certificate and --private-key" in error.hint
 
 

@@ -135,7 +135,7 @@ def _none(selected: list[StoredCertificate], reference: StoreReference) -> KeyNo
             hint="import certificate and key together (a PFX file), or put the smart card with the key in",
         )
     return KeyNotFoundError(
-        f"no certificate with a private key matches in the {reference}",
+        f"no certificate with a private key in the certificate store {reference.store} matches",
         hint=f"`rolekey read-certificate-data --system-store-name {reference.store}` lists what there is; names are "
         "compared to the letter",
     )
@@ -156,7 +156,7 @@ def _ambiguous(
     latest = "" if reference.use_latest else ", or the one that expires last with --use-latest-expiring-certificate"
     hint = f"name one with --cert-selector: {'  '.join(shown)}{more}{latest}"
     return AmbiguousMatchError(
-        f"{len(found)} certificates match in the {reference}: {'; '.join(named)}",
+        f"{len(found)} certificates in the certificate store {reference.store} match: {'; '.join(named)}",
         hint=hint if selectors else "remove the others: no selector tells these apart",
         candidates=selectors,
     )
@@ -256,7 +256,9 @@ def _certificate_of(context: int) -> Certificate | None:
         # Of somebody else's certificate nothing is to be said on stderr.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return load_certificate(der)
+            certificate = load_certificate(der)
+            _ = certificate.subject, certificate.issuer, certificate.serial_number  # read when they are looked at
+            return certificate
     except ValueError:
         log.debug("a certificate in a store cannot be read, and is left out")
         return None

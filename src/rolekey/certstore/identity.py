@@ -69,7 +69,8 @@ class StoreIdentity:
         key = open_key(stored, self._deadline, quiet=quiet)
         if self._settings.require_non_exportable:
             check_non_exportable(key.text, key.attributes)
-        log.debug("key: %s, %s, %s", key.text, key.provider, "silent" if quiet else "may ask")
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("key: %s, %s, %s", key.text, key.provider, "silent" if quiet else "may ask")
         return StoreSigner(key, public_key, self._deadline, quiet=quiet)
 
     def _is_quiet(self) -> bool:

@@ -8,14 +8,17 @@ from pathlib import Path
 
 _INTEROP = Path(__file__).resolve().parents[1] / "interop"
 GO_PROGRAM = _INTEROP / "go" / "build" / "buckets"
+#: The program of docs/tutorial-windows.md, for this machine and for Windows.
+WALKTHROUGH = GO_PROGRAM.with_name("walkthrough")
+WALKTHROUGH_FOR_WINDOWS = GO_PROGRAM.with_name("walkthrough.exe")
 
 #: The rig that an SDK's program needs, by the SDK's name.
 RIGS: Mapping[str, tuple[str, ...]] = {"boto3": (), "awscli": ("awscli",), "javascript": ("node",), "go": ("go",)}
 
 
 def can_run_go() -> bool:
-    """Whether scripts/go-programs has built the program."""
-    return GO_PROGRAM.is_file()
+    """Whether scripts/go-programs has built the programs."""
+    return all(program.is_file() for program in (GO_PROGRAM, WALKTHROUGH, WALKTHROUGH_FOR_WINDOWS))
 
 
 def command_of(sdk: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""moto as this machine's AWS, as somebody starts it who types `moto_server`: it takes any keys and asks for no policy."""
+"""A stand-in for AWS, moto, as it is when somebody types `moto_server`: it takes any keys and asks for no policy."""
 
 import os
 import re
@@ -15,7 +15,7 @@ PYTHON = Path(__file__).resolve().parents[2] / ".venv-moto" / "bin" / "python"
 
 @contextmanager
 def running_moto(directory: Path) -> Iterator[str]:
-    """moto's URL, for the length of a with block; scripts/moto-packages has installed it.
+    """The URL of moto, for the length of a with block; scripts/moto-packages has installed it.
 
     Args:
         directory: where its log goes.

@@ -34,8 +34,8 @@ from support.tpm2_pkcs11_rig import find_tpm2_pkcs11
 MINIMUM_TESTS = {
     "softhsm": 1000,
     "pkcs11-spy": 66,
-    "emulator": 600,
-    "openssl": 200,
+    "emulator": 610,
+    "openssl": 201,
     "shim": 380,
     "virtual-card": 155,
     "opensc": 105,
@@ -47,15 +47,15 @@ MINIMUM_TESTS = {
     "tpm2-pkcs11": 39,
     "node": 16,
     "awscli": 17,
-    "go": 9,
-    "moto": 5,
+    "go": 20,
+    "moto": 16,
     "aiobotocore": 3,
     "strace": 7,
     "systemd": 1,
     "tmpfs": 3,
     "root": 14,
     "namespace": 81,
-    "windows": 88,
+    "windows": 98,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.

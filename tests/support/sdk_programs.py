@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _INTEROP = Path(__file__).resolve().parents[1] / "interop"
+ROLEKEY = Path(sys.executable).parent / "rolekey"
 GO_PROGRAM = _INTEROP / "go" / "build" / "buckets"
 #: The program of docs/tutorial-windows.md, for this machine and for Windows.
 WALKTHROUGH = GO_PROGRAM.with_name("walkthrough")

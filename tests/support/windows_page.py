@@ -1,8 +1,8 @@
 """A page for Windows: its blocks for cmd are typed under Wine, those for PowerShell are compared with them.
 
-A block that is marked ``bat`` is for cmd. One that is marked ``powershell`` follows it and says the same to PowerShell; one
-that is marked ``text`` is what the block for cmd prints (``…`` stands for any characters of one line). A comment right
-before a block, which a reader of the page does not see, says what is not typed as it stands::
+A block that is marked ``bat`` is for cmd. One that is marked ``powershell`` follows it and says the same to PowerShell;
+one that is marked ``text`` is what the block for cmd prints (``…`` stands for any characters of one line). A comment
+right before a block, which a reader of the page does not see, says what is not typed as it stands::
 
     <!-- test: skip REASON -->      not run
     <!-- test: file NAME -->        not commands, but what the reader saves under this name
@@ -14,7 +14,7 @@ before a block, which a reader of the page does not see, says what is not typed 
 
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -149,11 +149,10 @@ class Reader:
             return "".join(self._run_here(command) for command in block.commands)
         more = {"AWS_ENDPOINT_URL_ROLESANYWHERE": self.account} if block.how == "account" else {}
         with self._batch(block) as batch:
-            done = self.windows.run("cmd", "/c", batch, environment=more)
+            done = masked(self.windows.run("cmd", "/c", batch, environment=more))
         self._state += [line for line in block.commands if line.startswith(("set ", "cd "))]
-        printed = _SECRET.sub(r"\1: ***", done.stdout)
-        assert (done.returncode, done.stderr) == (0, ""), f"{block.heading}: {printed}{done.stderr}"
-        return printed
+        assert (done.returncode, done.stderr) == (0, ""), f"{block.heading}: {done.stdout}{done.stderr}"
+        return done.stdout
 
     @contextmanager
     def start(self, block: Block) -> Iterator[None]:
@@ -191,6 +190,15 @@ class Reader:
         return done.stdout
 
 
+def masked(done: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str]":
+    """What a program left behind, with asterisks for what tests/interop/go/walkthrough prints of secrets.
+
+    Args:
+        done: the program.
+    """
+    return subprocess.CompletedProcess(done.args, done.returncode, _SECRET.sub(r"\1: ***", done.stdout), done.stderr)
+
+
 def substituted(page: str, what: Mapping[str, str]) -> str:
     """The page with this machine's addresses and paths.
 
@@ -218,7 +226,7 @@ def _words(line: str) -> list[str]:
     return list(compat_shell_split(line, "win32"))
 
 
-def _words_of_powershell(line: str) -> Sequence[str]:
+def _words_of_powershell(line: str) -> list[str]:
     variable = re.fullmatch(r'\$env:(\w+) = "(.*)"', line)
     if variable:
         return ["set", variable[1], variable[2]]

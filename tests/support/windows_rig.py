@@ -158,6 +158,17 @@ def running_windows() -> Iterator[Windows]:
     """A Windows that is switched off at the end, with every program that still runs in it."""
     windows = Windows()
     environment = windows.environment({})
+    # Wine's services would keep the first program's output open, and end and start again with each program.
+    for words in (["wineserver", "-p"], ["wine", "cmd", "/c", "exit"]):
+        subprocess.run(
+            words,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
     try:
         yield windows
     finally:

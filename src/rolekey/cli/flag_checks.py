@@ -1,5 +1,6 @@
 """What is refused of a command line although every word of it can be read."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ def check_names(names: Sequence[str], most: int, *, known_as_names: int) -> None
     """
     if any(name.rstrip().endswith("\\") for name in names):
         raise continued_line()
+    if sys.platform == "win32" and any(name.endswith('"') for name in names):
+        raise escaped_quotes()
     if len(names) > known_as_names:
         raise ConfigurationError(
             "there is an argument that belongs to no option (not shown: it may be a part of a password or PIN)",
@@ -56,6 +59,17 @@ def continued_line() -> ConfigurationError:
     )
 
 
+def escaped_quotes() -> ConfigurationError:
+    """The error for a line of Windows' ~/.aws/config whose quotes are words' first and last characters here.
+
+    The AWS SDK for Go puts a backslash before each, for cmd, which leaves both where they are.
+    """
+    return ConfigurationError(
+        "an argument has a double quote in it: what started rolekey has escaped the quotes of credential_process",
+        hint="leave out the quotes, and use paths without spaces; or `rolekey configure NAME`, whose line needs none",
+    )
+
+
 def check_flags(given: set[str], values: dict[str, Any], exclusions: Iterable[tuple[str, str]]) -> None:
     """Refuse flags that exclude each other or that this machine has no use for.
 
@@ -67,6 +81,8 @@ def check_flags(given: set[str], values: dict[str, Any], exclusions: Iterable[tu
     Raises:
         ConfigurationError: the first such flag.
     """
+    if sys.platform == "win32" and any(isinstance(value, str) and value.startswith('"') for value in values.values()):
+        raise escaped_quotes()  # no path has one
     for first, second in exclusions:
         if first in given and second in given:
             raise ConfigurationError(f"{first} and {second} exclude each other", hint="leave out one of them")

@@ -4,17 +4,14 @@ moto is in the place of S3, STS and IAM, the emulator in that of Roles Anywhere.
 """
 
 import json
-import re
 import shutil
 import socket
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from support import sdk_programs
-from support.emulator import running_emulator
 from support.moto_server import running_moto
 from support.service import ScriptedService, answer
 from support.windows_page import Reader, read_blocks, substituted
@@ -74,7 +71,7 @@ def test_the_page(windows, moto, folder):
                 continue
             if "walkthrough.exe" in block.body:
                 shutil.copy(sdk_programs.WALKTHROUGH_FOR_WINDOWS, folder / "walkthrough.exe")
-            import time; t=time.time(); printed = reader.type_in(block); print(f'{time.time()-t:.1f}', block.heading, block.commands[0])
+            printed = reader.type_in(block)
             assert block.matches(printed) or not block.output, f"{block.heading}: {printed}"
     assert ran == len(BLOCKS) - 2
     anchor, profile = account.requests
@@ -94,7 +91,7 @@ def test_the_page(windows, moto, folder):
 
 
 def test_powershell_says_the_same():
-    """A block for PowerShell has the words of the one for cmd, and stands wherever PowerShell would read that otherwise."""
+    """A block for PowerShell has the words of cmd's, and stands wherever PowerShell would read those otherwise."""
     with_powershell = [block for block in BLOCKS if block.powershell]
     assert len(with_powershell) > 10
     for block in with_powershell:

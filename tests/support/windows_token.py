@@ -19,6 +19,9 @@ SOURCE = Path(__file__).resolve().parent / "shim" / "windows_token.c"
 COMPILER = "x86_64-w64-mingw32-gcc"
 LABEL, SERIAL, PIN = "Prüfstand Süd", "0815", "4711-canary"
 
+#: What the module is linked with.
+LIBRARIES = ("gcrypt", "gpg-error", "ws2_32")
+
 
 def compile_dll(source: Path, module: Path, *libraries: str | Path) -> None:
     """Build a DLL; of MinGW's libraries it needs none when it is loaded.

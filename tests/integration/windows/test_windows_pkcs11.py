@@ -13,34 +13,10 @@ from cryptography import x509
 
 from rolekey.sigv4_x509 import verify_signature
 from support.watching import wait_until
-from support.windows_token import LABEL, PIN, SERIAL, SOURCE, WindowsToken, compile_dll
+from support.windows_token import LABEL, PIN, SERIAL, compile_dll
 
 TOKEN = f"pkcs11:token={quote(LABEL)}"
 OPENSC = "Program Files/OpenSC Project/OpenSC/pkcs11/opensc-pkcs11.dll"
-LIBRARIES = ("gcrypt", "gpg-error", "ws2_32")
-
-
-@pytest.fixture(scope="module")
-def dll(tmp_path_factory):
-    """The module, compiled once."""
-    path = tmp_path_factory.mktemp("dll") / "token.dll"
-    compile_dll(SOURCE, path, *LIBRARIES)
-    return path
-
-
-@pytest.fixture(scope="module")
-def holders(root):
-    """What is in the token."""
-    keys = {"rsa": "rsa2048", "ec": "p256", "always": "p256"}
-    return {label: root.issue(key=key, common_name=label) for label, key in keys.items()}
-
-
-@pytest.fixture
-def token(dll, holders, tmp_path):
-    """A token of the test's own."""
-    directory = tmp_path / "token"
-    directory.mkdir()
-    return WindowsToken.make(dll, directory, holders, frozenset({"always"}))
 
 
 @pytest.fixture

@@ -40,15 +40,6 @@ class Access(Value):
         return None if self.opening is None else f"has {self.opening}, so that others get at it"
 
 
-def own_user() -> str:
-    """The number of this process's user, on Windows the security identifier."""
-    if sys.platform == "win32":
-        from rolekey.access_list import own_sid  # noqa: PLC0415 - Windows only
-
-        return own_sid()
-    return str(os.geteuid())
-
-
 def access_of(
     target: int | str | Path, path: Path, status: os.stat_result, forbidden: int = ANY_USE, *, root: bool = False
 ) -> Access:

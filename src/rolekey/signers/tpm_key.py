@@ -1,5 +1,6 @@
 """A key that a TPM has, or can load, before anything is asked of the TPM."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,12 @@ class TPMKey(Value, kw_only=True):
     handle: int = 0
 
 
+if sys.platform == "win32":
+    _LIBRARY_HINT = "it is not made for Windows: use a key in the certificate store (--cert-selector) or in a token"
+else:
+    _LIBRARY_HINT = "pip install 'rolekey[tpm]'; Debian needs apt-get install libtss2-dev pkg-config gcc before"
+
+
 @contextmanager
 def tpm_library() -> Iterator[None]:
     """For a with block in which the TPM's library is imported: it is an extra.
@@ -41,7 +48,7 @@ def tpm_library() -> Iterator[None]:
     except ImportError as error:
         raise MissingExtraError(
             f"the key is in a TPM, and the library for that cannot be loaded: {error}",
-            hint="pip install 'rolekey[tpm]'; Debian needs apt-get install libtss2-dev pkg-config gcc before",
+            hint=_LIBRARY_HINT,
         ) from error
 
 

@@ -19,8 +19,8 @@ _NAME = re.compile("(?![0-9A-Fa-f]{2}$)[A-Za-z_][A-Za-z0-9_()]*")
 _PIECE = re.compile(r'(\\*)"|([ \t]+)|(\\+|[^\\" \t]+)')
 _INTERPRETER = re.compile(r"(py|pyw|pypy|python)[0-9.]*w?")
 # A character with which the line is read by one shell and not by another.
-_ODD = {False: re.compile(r"""[\s"'\\$`&|;<>()*?\[\]#~!]"""), True: re.compile(r"[\s&|<>^()%!,;=]")}
-_UNQUOTABLE = {False: re.compile(r'["\\$`!]'), True: re.compile('["%]')}
+_ODD = {False: re.compile(r"""[\s"'\\$`&|;<>()*?\[\]#~!]"""), True: re.compile(r"""[\s"&|<>^()%!,;=]""")}
+_UNQUOTABLE = {False: re.compile(r'["\\$`!]'), True: re.compile(r'["%]|\\$')}
 
 
 def words_of(line: str, *, windows: bool = _WINDOWS) -> list[str]:

@@ -21,6 +21,8 @@ SCRIPT = ROOT / "scripts" / "windows"
 PLACE = ROOT / ".windows"
 #: What rolekey and the SDKs keep in a user's home.
 _KEPT = (".aws", "AppData/Local/rolekey", "AppData/Local/rolekey-cache", "AppData/Roaming/rolekey")
+# Where libraries lie at random, one start of a program in some hundreds fails.
+_WINE = ("setarch", "-R", "wine")
 #: What differs from one computer to another of a program's environment.
 _PASSED = ("PATH", "HOME", "LANG", "TMPDIR")
 
@@ -136,7 +138,7 @@ class Windows:
         """
         line = [self.path(word) if isinstance(word, Path) else word for word in words]
         with subprocess.Popen(
-            ["wine", *line],
+            [*_WINE, *line],
             env=self.environment(environment or {}),
             cwd=directory,
             stdin=streams[0],
@@ -159,7 +161,7 @@ def running_windows() -> Iterator[Windows]:
     windows = Windows()
     environment = windows.environment({})
     # Wine's services would keep the first program's output open, and end and start again with each program.
-    for words in (["wineserver", "-p"], ["wine", "cmd", "/c", "exit"]):
+    for words in (["wineserver", "-p"], [*_WINE, "cmd", "/c", "exit"]):
         subprocess.run(
             words,
             env=environment,

@@ -1,6 +1,7 @@
 """rolekey's commands on Windows, with a key in a file: what they write, and where."""
 
 import json
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -93,6 +94,25 @@ def test_configure(windows, options, emulator, tmp_path):
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr
     assert "warning" not in doctor.stdout
     assert "chmod" not in doctor.stdout
+
+
+def test_configure_from_a_folder_with_a_space(windows, options, emulator):
+    """Where rolekey's own path has a space, the line has the short name of it, and boto3 goes by it."""
+    folder = windows.place / "prefix" / "drive_c" / "my tools"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(windows.place / "python" / "rolekey.exe", folder)
+    try:
+        succeeded(windows.run(r"C:\my tools\rolekey.exe", "configure", "web", *options))
+        config = (windows.home / ".aws/config").read_text("utf-8")
+        line = config.partition("credential_process = ")[2].splitlines()[0]
+        program = line.removesuffix(" credential-process web")
+        assert program != line
+        assert " " not in program
+        assert '"' not in program
+        ask = "import boto3; print(boto3.Session(profile_name='web').get_credentials().access_key)"
+        assert succeeded(windows.run("python", "-c", ask)) == f"{emulator.granted[0]}\n"
+    finally:
+        shutil.rmtree(folder)
 
 
 LINES = {

@@ -48,6 +48,9 @@ def _run_credential_process() -> "int | None":
 
 
 def _run() -> "NoReturn":
+    import warnings  # noqa: PLC0415 - not for an answer that is known
+
+    warnings.simplefilter("ignore")  # of a library (a certificate's odd serial number), to developers
     # Cython takes both ways. What is raised in the main thread ends in ending().
     sys.unraisablehook = sys.excepthook = _ignore
     code = _run_credential_process() if sys.argv[1:2] == [COMMAND] else None

@@ -27,7 +27,7 @@ _ALLOWING, _OBJECT_ALLOWING = (0x0, 0x9), (0x5, 0xB)
 _READ = 0x80000000 | 0x10000000 | 0x1  # GENERIC_READ, GENERIC_ALL, FILE_READ_DATA
 # GENERIC_WRITE and _ALL, WRITE_OWNER, WRITE_DAC, DELETE, FILE_DELETE_CHILD, FILE_APPEND_DATA, FILE_WRITE_DATA
 _CHANGE = 0x40000000 | 0x10000000 | 0x80000 | 0x40000 | 0x10000 | 0x40 | 0x4 | 0x2
-_SYSTEM, _ADMINISTRATORS, _OWNER_RIGHTS = "S-1-5-18", "S-1-5-32-544", "S-1-3-4"
+_SYSTEM, _ADMINISTRATORS, _OWNER_RIGHTS, _EVERYONE = "S-1-5-18", "S-1-5-32-544", "S-1-3-4", "S-1-1-0"
 _INSTALLER = "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"  # owns what Windows came with
 _GENERIC_WRITE, _CREATE_NEW, _NORMAL = 0x40000000, 1, 0x80
 _INVALID_HANDLE = c_void_p(-1).value
@@ -116,8 +116,8 @@ def owner_of(target: int | str | Path, *, root: bool) -> str | None:
         return None if sid in ours else _name_of(owner, sid)
 
 
-def others_in(target: int | str | Path, *, change_only: bool) -> str | None:
-    """The first in a file's access list who gets at it and should not; None where nobody does.
+def others_in(target: int | str | Path, *, change_only: bool) -> tuple[str, str] | None:
+    """The first in a file's access list who gets at it and should not, by SID and name; None where nobody does.
 
     Args:
         target: a descriptor or a path.
@@ -127,11 +127,11 @@ def others_in(target: int | str | Path, *, change_only: bool) -> str | None:
     forbidden = _CHANGE if change_only else _READ | _CHANGE
     with _security(target, _LIST, listed=listed):
         if not listed:
-            return "everybody"
+            return _EVERYONE, "everybody"
         trusted = {own_sid(), _SYSTEM, _ADMINISTRATORS, _OWNER_RIGHTS, *((_INSTALLER,) if change_only else ())}
         for mask, sid in _allowed(listed):
             if mask & forbidden and _text_of(sid) not in trusted:
-                return _name_of(sid, _text_of(sid))
+                return _text_of(sid), _name_of(sid, _text_of(sid))
     return None
 
 

@@ -10,12 +10,14 @@ No trouble with the cache keeps credentials from whoever asks for them; it is le
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import field
 from pathlib import Path
 
+from rolekey.base.owner import create_private_directory
 from rolekey.cache_question import Question, question_of
 from rolekey.cached_answer import (
     ENTRY_FIELDS,
@@ -91,7 +93,7 @@ class Cache:
     def is_usable(self) -> bool:
         """Whether the directory is there, ours and closed to others; it is made where it is missing."""
         with suppress(OSError):
-            self._directory.mkdir(mode=0o700)
+            create_private_directory(self._directory)
         return is_private_directory(str(self._directory))
 
     def answer(
@@ -150,6 +152,8 @@ class Cache:
     def clear(self) -> int:
         """Forget everything. A process that is asking for credentials meanwhile keeps nothing of them here.
 
+        On Windows, where a file that is open stays, it keeps them.
+
         Returns:
             How many entries there were.
 
@@ -159,7 +163,7 @@ class Cache:
         count = len(list(self._files(".entry")))
         for suffix in (".lock", *_SUFFIXES):  # whoever held a lock that is gone writes nothing any more
             for path in self._files(suffix):
-                path.unlink(missing_ok=True)
+                _remove(path)
         return count
 
     def _path(self, question: Question, suffix: str) -> Path:
@@ -299,3 +303,11 @@ def _without_trouble() -> Iterator[None]:
         yield
     except OSError as error:
         log.debug("cache: not written: %s", error.strerror)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        if sys.platform != "win32" or path.suffix != ".lock":
+            raise

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from rolekey.base.paths import unreadable_reason
 from rolekey.errors import CertificateError, RolekeyError
 from rolekey.secret import Secret
 
@@ -45,10 +46,8 @@ def read_file(path: Path, what: str, error_class: type[RolekeyError] = Certifica
         with path.open("rb") as file:
             data = file.read(MAX_FILE_SIZE + 1)
     except OSError as error:
-        raise error_class(
-            f"cannot read the {what} {path}: {error.strerror}",
-            hint="check the path and the permissions of the file and its directories",
-        ) from error
+        reason, hint = unreadable_reason(path, error)
+        raise error_class(f"cannot read the {what} {path}: {reason}", hint=hint) from error
     if len(data) > MAX_FILE_SIZE:
         raise error_class(f"the {what} {path} is larger than 1 MiB", hint="name the right file")
     return _without_utf16(data)

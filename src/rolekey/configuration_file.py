@@ -3,6 +3,7 @@
 It holds no secrets. It names PKCS#11 modules, which are code: what others could have written is not read.
 """
 
+import codecs
 import os
 import re
 import stat
@@ -87,6 +88,11 @@ def read_configuration_text(path: Path) -> str:
             data = file.read(_MAX_FILE + 1)
         if len(data) > _MAX_FILE:
             raise ConfigurationError(f"{path} is larger than 1 MiB", hint="name the right file in ROLEKEY_CONFIG")
+        if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ConfigurationError(
+                f"{path} begins with a byte order mark, which TOML does not know",
+                hint="save it as UTF-8 without one (in PowerShell 5: Set-Content -Encoding ascii)",
+            )
         return data.decode()
     except FileNotFoundError:
         return ""

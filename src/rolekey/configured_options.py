@@ -5,10 +5,12 @@ Passwords are no keys, and neither is what weakens one run only: ``no-verify-ssl
 """
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from rolekey.base.paths import path_fault, path_of_url
 from rolekey.configuration_file import configuration_path, expanded, read_configuration, unknown_identity
 from rolekey.errors import ConfigurationError
 from rolekey.options import Options
@@ -135,7 +137,7 @@ def _check_key(key: str, where: str) -> None:
 def _checked(kind: Kind, value: Any, where: str) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     fits = {
-        "text": isinstance(value, str),
+        "text": isinstance(value, str) and "\0" not in value,
         "integer": is_number and isinstance(value, int),
         "number": is_number,
         "boolean": isinstance(value, bool),
@@ -147,17 +149,19 @@ def _checked(kind: Kind, value: Any, where: str) -> Any:
 
 def _in_directory(key: str, value: Any, directory: Path) -> Any:
     if key == "cert-selector" and value.startswith("file://"):
-        return f"file://{_joined(value.removeprefix('file://'), directory)}"
+        return f"file://{_joined(key, path_of_url(value.removeprefix('file://')), directory)}"
     if key in _PATH_SOURCES and value.startswith("file:"):
-        return f"file:{_joined(value.removeprefix('file:'), directory)}"
+        return f"file:{_joined(key, path_of_url(value.removeprefix('file:')), directory)}"
     is_path = key in _PATHS and not re.match("(?i)(pkcs11|handle):", value)
     # A module without a directory is looked for by the loader.
     if not is_path or not value or (key == "pkcs11-lib" and Path(value).name == value):
         return value
-    return _joined(value, directory)
+    return _joined(key, value, directory)
 
 
-def _joined(text: str, directory: Path) -> str:
+def _joined(key: str, text: str, directory: Path) -> str:
+    if sys.platform == "win32" and (fault := path_fault(text)):
+        raise ConfigurationError(f"{key} is {fault[0]}", hint=fault[1])
     return str(Path(directory, expanded(text)))
 
 

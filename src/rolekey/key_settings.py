@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, Union
 
+from rolekey.base.paths import path_fault
 from rolekey.errors import ConfigurationError
 from rolekey.options import Options, check_has_stores, revealed
 from rolekey.pin_source import PinSource
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_TIMEOUT = 3600.0
-_WINDOWS = sys.platform == "win32"
 
 # The last is rare: whatever is none of the others is one, and nobody else imports it.
 CertificateReference: TypeAlias = Union[Path, PKCS11URI, "StoreReference"]
@@ -217,11 +217,6 @@ def plain_path(text: str, option: str) -> str:
             hint="a URI starts with pkcs11: (without quotes in the value itself) and belongs to --certificate or "
             "--private-key",
         )
-    if re.match(r"[A-Za-z]:[^\\/]", text):
-        raise ConfigurationError(
-            f"{option} is a Windows path without {'a directory after its drive' if _WINDOWS else 'its backslashes'}",
-            hint="write the whole path, C:/..., with / or \\: without it a path begins in the drive's current directory"
-            if _WINDOWS
-            else "SDKs take single backslashes away: write / in their place, or put the value in single quotes",
-        )
+    if fault := path_fault(text.removeprefix("file:") if option.endswith("-source") else text):
+        raise ConfigurationError(f"{option} is {fault[0]}", hint=fault[1])
     return text

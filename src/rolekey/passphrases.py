@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rolekey.base.advice import PRIVATE_FILE
 from rolekey.errors import PinRequiredError
 from rolekey.interaction import Interaction
 from rolekey.key_settings import KeySettings
@@ -49,7 +50,6 @@ class Passphrases:
         if answer is None:
             raise PinRequiredError(
                 f"{what} {path} is encrypted, no passphrase is configured and there is no terminal to ask on",
-                hint="give --pkcs8-password, or keep the key where it needs none: in a token, or in a file of mode "
-                "0600",
+                hint=f"give --pkcs8-password, or keep the key where it needs none: in a token, or in {PRIVATE_FILE}",
             )
         return usable_passphrase(answer, "the terminal")

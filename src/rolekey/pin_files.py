@@ -2,8 +2,10 @@
 
 import os
 import stat
+import sys
 from pathlib import Path
 
+from rolekey.base.advice import PLAIN_TEXT
 from rolekey.base.owner import ADMINISTRATOR, GROUP_REMEDY, Access, access_of
 from rolekey.errors import PinNotUsableError, PinRequiredError
 from rolekey.secret import Secret
@@ -82,9 +84,14 @@ def decoded_pin(data: bytes, where: str) -> Secret:
     if len(data) > MAX_PIN_FILE_SIZE:
         raise PinNotUsableError(f"{where} is too large to hold a PIN", hint="name the file that holds the PIN alone")
     line = data.removesuffix(b"\n").removesuffix(b"\r") if data.endswith(b"\n") else data
+    if sys.platform == "win32" and line.endswith(b" ") and line != data:
+        raise PinNotUsableError(
+            f"the PIN in {where} ends with a blank, as cmd's echo writes it; it was not sent to the token",
+            hint="write no blank before the >, or the PIN without a line end if the blank is a part of it",
+        )
     text = _utf8(line)
     if text is None:
-        raise PinNotUsableError(f"{where} is not UTF-8", hint="write the PIN as plain text")
+        raise PinNotUsableError(f"{where} is not UTF-8", hint=f"write the PIN as {PLAIN_TEXT}")
     return Secret(text)
 
 

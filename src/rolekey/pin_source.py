@@ -6,6 +6,7 @@ A PinSource says where a PIN is, never what it is: it may be printed, logged, pi
 import re
 from typing import Literal, Self
 
+from rolekey.base.paths import path_of_url
 from rolekey.errors import ConfigurationError
 from rolekey.value import Value
 
@@ -70,6 +71,8 @@ class PinSource(Value):
         kind, colon, name = text.partition(":")
         if text in ("prompt", "none"):
             return cls("prompt" if text == "prompt" else "none")
+        if kind == "file":
+            name = path_of_url(name)
         if colon and kind in _NAMED and _NAMED[kind][1].fullmatch(name):
             return cls(_NAMED[kind][0], name)
         raise ConfigurationError(

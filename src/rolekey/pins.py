@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from rolekey.base.advice import FILE_FORM
 from rolekey.cached_answer import cache_directory
 from rolekey.errors import PinNotUsableError, PinRequiredError
 from rolekey.pin_files import MAX_PIN_FILE_SIZE, decoded_pin, read_regular_file, unreadable
@@ -25,10 +26,8 @@ log = logging.getLogger(__name__)
 # RFC 8089: file:/path, file:///path, file://localhost/path. A relative path or another host is nowhere on this machine.
 # On Windows a drive stands in the place of the first slash, or behind it (appendix E.2).
 if sys.platform == "win32":
-    _FILE_FORM = "file:C:/absolute/path"
     _FILE = re.compile(r"file:(?:(?://(?:localhost)?)?/)?([A-Za-z]:[\\/].+)", re.DOTALL)
 else:
-    _FILE_FORM = "file:/absolute/path"
     _FILE = re.compile(r"file:(?://(?:localhost)?)?(/(?!/).+)", re.DOTALL)
 
 
@@ -288,8 +287,8 @@ def pin_source_path(pin_source: str) -> str:
     match = _FILE.fullmatch(pin_source)
     if match is None:
         raise PinRequiredError(
-            f"the URI's pin-source is not of the form {_FILE_FORM}",
-            hint="put the PIN into a file that only you can read and name it: pin-source=" + _FILE_FORM,
+            f"the URI's pin-source is not of the form {FILE_FORM}",
+            hint="put the PIN into a file that only you can read and name it: pin-source=" + FILE_FORM,
         )
     return match[1]
 

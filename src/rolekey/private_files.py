@@ -12,7 +12,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from rolekey.base.owner import CHANGE, access_of, close_to_others, create_private_directory, create_private_file
+from rolekey.base.owner import (
+    CHANGE,
+    access_of,
+    close_to_others,
+    create_private_directory,
+    create_private_file,
+    open_private_file,
+)
 from rolekey.cached_answer import is_private_directory
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError
@@ -37,7 +44,7 @@ def take_lock(path: Path, deadline: Deadline, others: str) -> int:
         DeadlineError: others held it all the time.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        descriptor = open_private_file(path)
         try:
             check_ours(path, os.fstat(descriptor), descriptor)
             _wait_for_lock(descriptor, deadline, others)
@@ -211,7 +218,8 @@ def _try_lock(descriptor: int) -> bool:
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK, errno.EWOULDBLOCK):
+        # Windows' C runtime says EACCES, Wine's nothing.
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK, errno.EWOULDBLOCK, 0):
             return False
         raise
     return True

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Self
 
+from rolekey.base.paths import path_fault, path_of_url
 from rolekey.cert_selector import FILE, CertificateSelector
 from rolekey.errors import ConfigurationError
 from rolekey.options import Options
@@ -49,7 +50,7 @@ class StoreReference(Value):
             )
         is_file = text.startswith(FILE)
         return cls(
-            selector=Path(text.removeprefix(FILE)) if is_file else CertificateSelector.parse(text),
+            selector=_selector_file(text.removeprefix(FILE)) if is_file else CertificateSelector.parse(text),
             store=_STORES.get(name.lower(), name),
             use_latest=bool(options.use_latest_expiring_certificate),
         )
@@ -66,3 +67,10 @@ class StoreReference(Value):
         selected = f"{FILE}{self.selector}" if isinstance(self.selector, Path) else str(self.selector)
         latest = ", the one that expires last" if self.use_latest else ""
         return f"certificate store {self.store}: {selected or 'any certificate'}{latest}"
+
+
+def _selector_file(text: str) -> Path:
+    path = path_of_url(text)
+    if fault := path_fault(path):
+        raise ConfigurationError(f"--cert-selector is {fault[0]}", hint=fault[1])
+    return Path(path)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, Protocol, TypeVar
 
+from rolekey.base.advice import FILE_FORM, NOBODY_TO_ASK
 from rolekey.deadline import Deadline
 from rolekey.errors import (
     PinIncorrectError,
@@ -215,9 +216,8 @@ class TokenLogin:
                 "no --pin-source, no pin-source in the URI, no PIN pad, " if not self._settings.pin_source else ""
             )
             raise PinRequiredError(
-                f"token {token} needs a PIN and there is none to be had: {no_source}"
-                "no terminal, no display with a pinentry",
-                hint="put it into a file that only you can read and add ?pin-source=file:/absolute/path to the URI, or "
+                f"token {token} needs a PIN and there is none to be had: {no_source}{NOBODY_TO_ASK}",
+                hint=f"put it into a file that only you can read and add ?pin-source={FILE_FORM} to the URI, or "
                 f"give --pin-source one of {FORMS}",
             )
         return usable_pin(answer, "the terminal")

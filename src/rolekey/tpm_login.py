@@ -4,6 +4,7 @@ One source decides for each, as for a token's PIN: a refusal ends the run, and p
 the same again.
 """
 
+from rolekey.base.advice import FILE_FORM
 from rolekey.deadline import Deadline
 from rolekey.errors import (
     ConfigurationError,
@@ -115,7 +116,7 @@ class TPMLogin:
         if given is None and named is not None and named.kind == "prompt":
             raise ConfigurationError(
                 "--pin-source is prompt, and the password of a new key is not asked for",
-                hint="put it into a file that only you can read, and give --pin-source file:/absolute/path",
+                hint="put it into a file that only you can read, and give --pin-source " + FILE_FORM,
             )
         pin = self._deadline.run("the password's source", self._pins.read) if given is None else None
         secret = usable_pin(given, "--tpm-key-password") if given is not None else pin.secret if pin else None

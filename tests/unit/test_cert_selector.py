@@ -102,7 +102,7 @@ def test_files(tmp_path, content, selector, mark):
         (b'["x509Subject"]', "is no selector"),
         (b'[{"Key": "x509Subject", "Value": 1}]', "is no selector"),
         (b'[{"Key": "x509Subject", "Value": null}]', "is no selector"),
-        ("[]".encode("utf-16"), "is no selector"),
+        ("null".encode("utf-16"), "is no selector"),
         (b"[" * 100_000, "is no selector"),
         (b'[{"Key": "x509Subject", "Value": ""}]', "has an empty value"),
         (b'[{"Value": "a"}]', "has an unknown key"),

@@ -7,6 +7,7 @@ whoever had opened it before it was closed to them would go on reading.
 import os
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from rolekey.value import Value
@@ -58,9 +59,12 @@ def access_of(
     if sys.platform == "win32":
         from rolekey.access_list import others_in, own_sid, owner_of  # noqa: PLC0415 - Windows only
 
-        who = others_in(target, change_only=not forbidden & 0o044)
-        opening = None if who is None else f"an access list that lets {who} in"
-        return Access(owner_of(target, root=root), opening, f'icacls "{path}" /inheritance:r /grant:r *{own_sid()}:F')
+        other = others_in(target, change_only=not forbidden & 0o044)
+        if other is None:
+            return Access(owner_of(target, root=root), None, "")
+        sid, who = other
+        remedy = f'icacls "{path}" /inheritance:r /grant:r *{own_sid()}:F /remove:g *{sid}'
+        return Access(owner_of(target, root=root), f"an access list that lets {who} in", remedy)
     ours = (0, os.geteuid()) if root else (os.geteuid(),)
     mode = stat.S_IMODE(status.st_mode)
     owner = None if status.st_uid in ours else f"user {status.st_uid}"
@@ -83,6 +87,19 @@ def create_private_file(path: str | Path) -> int:
 
         return create_file(str(path))
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+
+def open_private_file(path: str | Path) -> int:
+    """Open a file for reading and writing, which is created as by create_private_file() where there is none.
+
+    Raises:
+        OSError: as os.open().
+    """
+    if sys.platform == "win32":
+        with suppress(FileExistsError):
+            os.close(create_private_file(path))
+        return os.open(path, os.O_RDWR)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def create_private_directory(path: str | Path) -> None:

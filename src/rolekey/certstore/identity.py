@@ -1,6 +1,8 @@
 """A SigningIdentity whose certificate is in a certificate store of Windows, and whose key CNG has."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rolekey.certificates import Certificate
 from rolekey.certstore.key import StoreKey
@@ -8,6 +10,7 @@ from rolekey.certstore.native import shows_windows
 from rolekey.certstore.signer import SLOW_SECONDS, StoreSigner, check_kind
 from rolekey.certstore.store import StoredCertificate, find_certificate, issuers_of
 from rolekey.deadline import Deadline
+from rolekey.errors import DeadlineError, RolekeyError
 from rolekey.exportability import check_non_exportable
 from rolekey.identity import Judge, SigningIdentity
 from rolekey.interaction import Interaction, NoInteraction
@@ -41,23 +44,17 @@ class StoreIdentity:
     def open(self, certificate: CertificateReference, judge: Judge) -> SigningIdentity:  # noqa: ARG002 - the store's
         """Find, check, open the key; see identity.open_identity()."""
         stored = self._found()
-        try:
+        with closed_on_failure(stored):
             chain = judge(stored.certificate, issuers_of(stored, self._reference.store))
             signer = self._signer(stored)
-        except BaseException:
-            stored.close()
-            raise
         required = self._settings.require_non_exportable
         return SigningIdentity(stored.certificate, chain, signer, non_exportable=required)
 
     def open_signer(self) -> StoreSigner:
         """As open(), the key alone."""
         stored = self._found()
-        try:
+        with closed_on_failure(stored):
             return self._signer(stored)
-        except BaseException:
-            stored.close()
-            raise
 
     def _found(self) -> StoredCertificate:
         return self._deadline.run("the certificate store", lambda: find_certificate(self._reference))
@@ -68,7 +65,11 @@ class StoreIdentity:
         quiet = self._is_quiet()
         key = open_key(stored, self._deadline, quiet=quiet)
         if self._settings.require_non_exportable:
-            check_non_exportable(key.text, key.attributes)
+            try:
+                check_non_exportable(key.text, key.attributes)
+            except RolekeyError:
+                key.close()
+                raise
         if log.isEnabledFor(logging.DEBUG):
             log.debug("key: %s, %s, %s", key.text, key.provider, "silent" if quiet else "may ask")
         return StoreSigner(key, public_key, self._deadline, quiet=quiet)
@@ -77,6 +78,22 @@ class StoreIdentity:
         source = self._settings.pin_source
         is_nobody = isinstance(self._interaction, NoInteraction) or (source is not None and source.kind == "none")
         return is_nobody or not shows_windows()
+
+
+@contextmanager
+def closed_on_failure(stored: StoredCertificate) -> Iterator[None]:
+    """Close a certificate where a with block ends in an error.
+
+    Args:
+        stored: the certificate.
+    """
+    try:
+        yield
+    except (DeadlineError, KeyboardInterrupt, SystemExit):
+        raise  # the thread that opens the key may still use the certificate
+    except BaseException:
+        stored.close()
+        raise
 
 
 def open_key(stored: StoredCertificate, deadline: Deadline, *, quiet: bool) -> StoreKey:

@@ -1,7 +1,6 @@
 """``rolekey configure``: a named identity in the configuration file, and a profile of the SDKs that uses it."""
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import click
 
+from rolekey.base.advice import shell_word
 from rolekey.cli.fetching import options_from
 from rolekey.cli.flag_table import CREDENTIAL_PROCESS_FLAGS, HELPER_FLAGS, OWN_FLAGS, Flag
 from rolekey.cli.flags import helper_command
@@ -20,7 +20,7 @@ from rolekey.configured_options import KEYS, NOT_KEPT, options_of_section, with_
 from rolekey.errors import ConfigurationError
 from rolekey.options import revealed
 from rolekey.vend.aws_profile import check_process, process_of, write_process
-from rolekey.vend.process_line import COMMAND, arguments_of, as_cmd_expands, program_of, words_of
+from rolekey.vend.process_line import COMMAND, arguments_of, as_cmd_expands, program_of, variables_in, words_of
 from rolekey.vend.text_file import TextFile
 
 PROFILE = Flag("--profile", "text", "The SDKs' profile that is to use it; by default one of the same name.")
@@ -62,7 +62,7 @@ def configure(names: Sequence[str], **values: Any) -> None:
     sys.stdout.write(
         f"identity {name}: {path}\n"
         f"profile {place.aws_profile}: {place.config_path}\n"
-        f"try it: aws --profile {shlex.quote(place.aws_profile)} sts get-caller-identity\n"
+        f"try it: aws --profile {shell_word(place.aws_profile)} sts get-caller-identity\n"
     )
 
 
@@ -104,8 +104,13 @@ def options_of_line(line: str | None, aws_profile: str) -> dict[str, Any]:
             f"{where} has a backslash: SDKs take it away, and lines do not continue",
             hint="write it on one line, paths with / and values with spaces in double quotes",
         )
+    line = as_cmd_expands(line, os.environ)
+    if unknown := variables_in(line, {}):
+        raise ConfigurationError(
+            f"{where} has {unknown[0]}, which is not set", hint="write the whole path in its place"
+        )
     try:
-        names, values = parsed_line(words_of(as_cmd_expands(line, os.environ)))
+        names, values = parsed_line(words_of(line))
     except ValueError as error:
         raise ConfigurationError(f"{where}: a quote is open", hint="close it") from error
     except click.UsageError as error:
@@ -134,7 +139,10 @@ def parsed_line(words: Sequence[str]) -> tuple[Sequence[str], dict[str, Any]]:
 
     arguments = arguments_of(words)
     if arguments is None:
-        raise ConfigurationError("it is no credential-process", hint="name the profile of another line")
+        raise ConfigurationError(
+            "it starts neither rolekey (also by python -m rolekey) nor the official helper as credential-process",
+            hint="put a program's path with a blank in double quotes; leave out a shell; or name another profile",
+        )
     take.main(arguments, prog_name="credential-process", standalone_mode=False)
     # --help calls nothing.
     return seen[0] if seen else ((), {flag.parameter: None for flag in (*HELPER_FLAGS, *OWN_FLAGS)})

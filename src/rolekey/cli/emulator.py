@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import ssl
 import sys
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from rolekey import http_server
+from rolekey.base.advice import shell_word
 from rolekey.emulator import STS, Configuration, Emulator, EmulatorConfigurationError, RequestLog, mint_random
 from rolekey.emulator import for_certificate_authority as _for_certificate_authority
 from rolekey.emulator import load as _load
@@ -139,7 +139,7 @@ def _announcement(url: str, configuration: Configuration) -> list[str]:
     return [
         f"listening on {url}",
         f"--endpoint {url} {_GOES_ON}",
-        f"--trust-anchor-arn {shlex.quote(next(iter(configuration.trust_anchors)))} {_GOES_ON}",
-        f"--profile-arn {shlex.quote(profile.arn)} {_GOES_ON}",
-        f"--role-arn {shlex.quote(profile.role_arns[0])}",
+        f"--trust-anchor-arn {shell_word(next(iter(configuration.trust_anchors)))} {_GOES_ON}",
+        f"--profile-arn {shell_word(profile.arn)} {_GOES_ON}",
+        f"--role-arn {shell_word(profile.role_arns[0])}",
     ]

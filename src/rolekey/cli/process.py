@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn
 
+from rolekey.errors import CommandError
+
 if TYPE_CHECKING:
     import subprocess  # slow to import; most commands start nothing
 
@@ -14,25 +16,15 @@ if sys.platform == "win32":
     ENDING_SIGNALS = (signal.SIGTERM, signal.SIGBREAK)
 else:
     ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_ODD_FOR_CMD = frozenset('"&|<>^%!\r\n')
 _DESCRIPTORS = "/dev/fd"
-_ENVIRONMENT_KEY = r"SYSTEM\CurrentControlSet\Control\Session Manager\Environment"
 
 
 def standard_path() -> list[str]:
     """The directories where every program of this machine looks for others, whatever a shell has put before them."""
-    if sys.platform != "win32":
-        return ["/usr/local/bin", "/usr/bin", "/bin", *(["/opt/homebrew/bin"] if sys.platform == "darwin" else [])]
-    import winreg  # noqa: PLC0415 - Windows only
-
-    found: list[str] = []
-    for root, key in ((winreg.HKEY_LOCAL_MACHINE, _ENVIRONMENT_KEY), (winreg.HKEY_CURRENT_USER, "Environment")):
-        try:
-            with winreg.OpenKey(root, key) as opened:
-                value, _ = winreg.QueryValueEx(opened, "Path")
-        except OSError:
-            continue
-        found += [os.path.expandvars(directory) for directory in value.split(";") if directory]
-    return found
+    if sys.platform == "win32":
+        return []  # the working directory comes first there
+    return ["/usr/local/bin", "/usr/bin", "/bin", *(["/opt/homebrew/bin"] if sys.platform == "darwin" else [])]
 
 
 def executable_hint(path: str) -> str:
@@ -74,14 +66,22 @@ def replace_process(program: str, command: list[str], environment: Mapping[str, 
 
     Raises:
         OSError: the system does not run it.
+        CommandError: on Windows, a batch file with an argument that would be more than one.
     """
     if sys.platform == "win32":
         import subprocess  # noqa: PLC0415 - for this system alone
 
+        if program.lower().endswith((".bat", ".cmd")) and any(_ODD_FOR_CMD.intersection(word) for word in command[1:]):
+            # cmd reads a batch file's arguments anew, whatever quotes they are in.
+            raise CommandError(
+                f"{program} is a batch file, and an argument has a character that cmd would act on",
+                hint='run the program that it starts; no argument of a batch file may have one of " & | < > ^ % !',
+            )
         # Ctrl-C reaches both: what becomes of it is the command's affair.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         done = subprocess.run(command, executable=program, env=environment, check=False)  # noqa: S603 - the user's
-        sys.exit(done.returncode)
+        code = done.returncode
+        sys.exit(code if code < 1 << 31 else code - (1 << 32))  # an NTSTATUS, as the C runtime takes it
     # Python ignores them, and who is ignored stays so.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)

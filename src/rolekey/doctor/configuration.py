@@ -1,13 +1,13 @@
 """Where the options come from, whether they fit together, and which other credentials SDKs would take first."""
 
 import os
-import shlex
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from rolekey.base.advice import shell_word, unset
 from rolekey.base.owner import ANY_USE, CHANGE, access_of
 from rolekey.config import resolve_arns, resolve_endpoint, resolve_settings
 from rolekey.doctor.context import Context
@@ -72,13 +72,13 @@ def check_environment(context: Context) -> Iterator[Verdict]:
         yield warning(
             f"{' and '.join(found)} {'is' if len(found) == 1 else 'are'} set: SDKs take that before any "
             "credential_process",
-            f"unset {' '.join(found)} where rolekey is to give the credentials",
+            f"{unset(' '.join(found))} where rolekey is to give the credentials",
         )
     named, place = context.environment.get("AWS_PROFILE"), context.place
     if place and named and named != place.aws_profile:
         yield warning(
             f"AWS_PROFILE is {named}, not {place.aws_profile}: programs that name no profile use {named}",
-            f"set AWS_PROFILE={place.aws_profile}, or unset it",
+            f"set AWS_PROFILE={place.aws_profile}, or {unset('it')}",
         )
     elif not found:
         yield ok("no variable gives SDKs other credentials")
@@ -98,7 +98,7 @@ def check_aws_profile(context: Context) -> Iterator[Verdict]:
     if line is None:
         yield failed(
             f"the profile {place.aws_profile} has no {PROCESS_KEY} in {place.config_path}",
-            "write one: rolekey configure NAME --profile " + shlex.quote(place.aws_profile),
+            "write one: rolekey configure NAME --profile " + shell_word(place.aws_profile),
         )
     else:
         yield from _of_line(context, place, line)
@@ -120,6 +120,11 @@ def _of_line(context: Context, place: Place, line: str) -> Iterator[Verdict]:
             f"{where} has {variables[0]}, which cmd puts in, and boto3 and the AWS CLI do not",
             "write the whole path in its place",
         )
+    if '"' in line and sys.platform == "win32":
+        yield warning(
+            f"{where} has a double quote, which the SDK for Go does not get past cmd",
+            "write paths without blanks, or let `rolekey configure` write the line",
+        )
     try:
         program = (words_of(as_cmd_expands(line, context.environment)) or [""])[0]
     except ValueError:
@@ -128,8 +133,11 @@ def _of_line(context: Context, place: Place, line: str) -> Iterator[Verdict]:
     found = shutil.which(program, path=context.environment.get("PATH"))
     if not program or found is None:
         yield failed(
-            f"{where} starts {program or 'nothing'}, which is no program on the PATH",
-            "name the program by its absolute path: SDKs expand neither ~ nor variables",
+            f"{where} starts {program or 'nothing'}, which is "
+            + ("not there, or no program" if Path(program).is_absolute() else "no program on the PATH"),
+            "correct the path"
+            if Path(program).is_absolute()
+            else "name the program by its absolute path: SDKs expand neither ~ nor variables",
         )
     elif os.sep in program and not Path(program).is_absolute():
         yield warning(

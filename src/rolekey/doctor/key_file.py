@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from rolekey.base.advice import PRIVATE_FILE
 from rolekey.base.owner import access_of
 from rolekey.certificates import read_file, spki
 from rolekey.doctor.context import Context
@@ -64,5 +65,5 @@ def _without_passphrase(context: Context, path: Path) -> Verdict:
         return warning(f"{text}: somebody is asked for it each time", "a program without a terminal cannot use it")
     return failed(
         f"{text}, and there is no terminal to ask on",
-        "give --pkcs8-password, or keep the key where it needs none: in a token, or in a file of mode 0600",
+        "give --pkcs8-password, or keep the key where it needs none: in a token, or in " + PRIVATE_FILE,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from rolekey.base.advice import FILE_FORM, NOBODY_TO_ASK_HERE, shell_word
 from rolekey.doctor.context import Context
 from rolekey.doctor.finding import Verdict, failed, known, ok
 from rolekey.pin_record import TokenName, all_entries
@@ -51,8 +52,8 @@ def _asked(context: Context) -> Verdict:
     if context.attended:
         return ok("no source is configured: somebody is asked for the PIN")
     return failed(
-        "a PIN is needed, no source is configured, and there is no terminal and no display with a pinentry",
-        "put it into a file that only you can read and add ?pin-source=file:/absolute/path to the URI, or give "
+        f"a PIN is needed, no source is configured, and there is {NOBODY_TO_ASK_HERE}",
+        f"put it into a file that only you can read and add ?pin-source={FILE_FORM} to the URI, or give "
         f"--pin-source one of {FORMS}",
     )
 
@@ -71,7 +72,7 @@ def _refused(context: Context, holder: TokenName, source: PinSource) -> Verdict 
             said = "was refused" if entry.state == "refused" else "may have been refused (the answer is not known)"
             return failed(
                 f"the PIN from {entry.source} {said} at {entry.at} and has not changed: it is not sent again",
-                f"correct it, or `rolekey pin forget 'pkcs11:serial={entry.token.serial}'`",
+                f"correct it, or `rolekey pin forget {shell_word(f'pkcs11:serial={entry.token.serial}')}`",
             )
     if any(path.stem == holder.file_name for path in damaged):
         return failed(

@@ -14,13 +14,13 @@ def check_key_in_store(context: Context) -> Iterator[Verdict]:
     if reference is None:
         return
     known(context.facts.certificate, "the certificate")
-    from rolekey.certstore.identity import open_key  # noqa: PLC0415 - for a key in a store only
+    from rolekey.certstore.identity import closed_on_failure, open_key  # noqa: PLC0415 - for a key in a store only
     from rolekey.certstore.signer import check_kind  # noqa: PLC0415 - as above
     from rolekey.certstore.store import find_certificate  # noqa: PLC0415 - as above
 
     deadline = context.deadline()
     stored = deadline.run("the certificate store", lambda: find_certificate(reference))
-    try:
+    with closed_on_failure(stored):
         public_key = stored.certificate.public_key()
         check_kind(public_key, stored.key_text)
         key = open_key(stored, deadline, quiet=True)
@@ -28,7 +28,6 @@ def check_key_in_store(context: Context) -> Iterator[Verdict]:
             attributes, provider = key.attributes, key.provider
         finally:
             key.close()
-    finally:
-        stored.close()
+    stored.close()
     context.admit(stored.key_text, attributes)
     yield ok(f"{stored.key_text}: {kind_of(public_key)}, {provider}; {verdict(attributes)}")

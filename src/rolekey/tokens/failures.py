@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pkcs11
 from pkcs11 import exceptions as codes
 
+from rolekey.base.advice import FILE_FORM
 from rolekey.errors import (
     PinIncorrectError,
     PinLockedError,
@@ -49,7 +50,7 @@ _OTHER_FAILURES: dict[type[pkcs11.PKCS11Error], tuple[type[SignerError], str]] =
     codes.FunctionCancelled: (TokenOperationError, "run the command again and confirm it on the token or its PIN pad"),
     codes.FunctionRejected: (TokenOperationError, "run the command again and confirm it on the token or its PIN pad"),
     codes.TokenNotRecognised: (TokenNotFoundError, "the module does not know this kind of token; name another module"),
-    codes.UserNotLoggedIn: (PinRequiredError, "configure a PIN: pin-source=file:/absolute/path in the key's URI"),
+    codes.UserNotLoggedIn: (PinRequiredError, f"configure a PIN: pin-source={FILE_FORM} in the key's URI"),
     codes.MechanismInvalid: (UnsupportedKeyError, "the token cannot sign in the way IAM Roles Anywhere needs"),
     codes.KeyTypeInconsistent: (UnsupportedKeyError, "the key is of another type than its certificate"),
     codes.SessionCount: (TokenStateError, "close other programs that use the token"),

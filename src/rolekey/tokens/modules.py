@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pkcs11
 
+from rolekey.base.advice import SHARED_OBJECT
 from rolekey.errors import ModuleError
 from rolekey.pkcs11_uri import PKCS11URI
 from rolekey.tokens.failures import code_name
@@ -86,7 +87,7 @@ def find_module(named: str | None, uri: PKCS11URI, default: str | None, reserved
         if not paths:
             raise ModuleError(
                 f"no PKCS#11 module is called {uri.module_name}",
-                hint="name its shared object with --pkcs11-lib PATH",
+                hint=f"name its {SHARED_OBJECT} with --pkcs11-lib PATH",
             )
         return _first(paths, reserved)
     return _load_path(default, None, reserved) if default else _first(usual_modules(places()), reserved)
@@ -98,12 +99,12 @@ def _load_path(path: str, name: str | None, reserved: str | None) -> Module:
     if name is None:
         raise ModuleError(
             f"{path} is a directory, not a PKCS#11 module",
-            hint="name the shared object in it, or say which with module-name=NAME in the URI",
+            hint=f"name the {SHARED_OBJECT} in it, or say which with module-name=NAME in the URI",
         )
     paths = modules_in([Path(path)], name, places())
     if not paths:
         raise ModuleError(
-            f"no PKCS#11 module in {path} is called {name}", hint="name its shared object with --pkcs11-lib PATH"
+            f"no PKCS#11 module in {path} is called {name}", hint=f"name its {SHARED_OBJECT} with --pkcs11-lib PATH"
         )
     return _first(paths, reserved)
 
@@ -122,8 +123,15 @@ def _first(paths: Iterable[str], reserved: str | None) -> Module:
         raise ModuleError("no PKCS#11 module is named, and no usual one is installed", hint=NAME_IT)
     raise ModuleError(
         "no PKCS#11 module can be used: " + "; ".join(error.message for error in failures),
-        hint="name the module's shared object with --pkcs11-lib PATH",
+        hint=NAME_IT,
     ) from failures[-1]
+
+
+def _real(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except OSError:  # a share or a device that Windows does not look into
+        return path
 
 
 def load_module(path: str, reserved: str | None = None) -> Module:
@@ -139,7 +147,7 @@ def load_module(path: str, reserved: str | None = None) -> Module:
     """
     path = place_of(path, sys.platform, places)
     # A symbolic link is the same module, and so is a name in other letters where they do not count.
-    key = path if _is_bare(path) else os.path.normcase(os.path.realpath(path))
+    key = path if _is_bare(path) else os.path.normcase(_real(path))
     with _registry_lock:
         if key not in _registry:
             _registry[key] = (os.getpid(), _load(path, reserved))

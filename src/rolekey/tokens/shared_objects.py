@@ -9,10 +9,11 @@ import ctypes
 import sys
 from pathlib import Path
 
+from rolekey.base.advice import SHARED_OBJECT
 from rolekey.errors import ModuleError
 from rolekey.tokens.architecture import architecture_of
 
-NAME_IT = "name the module's shared object with --pkcs11-lib PATH"
+NAME_IT = f"name the module's {SHARED_OBJECT} with --pkcs11-lib PATH"
 # Codes of GetLastError().
 _ERROR_MOD_NOT_FOUND, _ERROR_BAD_EXE_FORMAT = 126, 193
 

@@ -9,18 +9,19 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 
 COMMAND = "credential-process"
 _WINDOWS = sys.platform == "win32"
-# As cmd finds them. In a pkcs11: URI a % stands before two hexadecimal digits.
-_VARIABLE = re.compile("%([^%]+)%")
+# In a pkcs11: URI a % stands before two hexadecimal digits.
 _NAME = re.compile("(?![0-9A-Fa-f]{2}$)[A-Za-z_][A-Za-z0-9_()]*")
 _PIECE = re.compile(r'(\\*)"|([ \t]+)|(\\+|[^\\" \t]+)')
 _INTERPRETER = re.compile(r"(py|pyw|pypy|python)[0-9.]*w?")
+# cmd takes the quotes of a line's first word away where one of &<>()@^| stands between them.
 # A character with which the line is read by one shell and not by another.
-_ODD = {False: re.compile(r"""[\s"'\\$`&|;<>()*?\[\]#~!]"""), True: re.compile(r"""[\s"&|<>^()%!,;=]""")}
-_UNQUOTABLE = {False: re.compile(r'["\\$`!]'), True: re.compile(r'["%]|\\$')}
+_ODD = {False: re.compile(r"""[\s"'\\$`&|;<>()*?\[\]#~!]"""), True: re.compile(r"""[\s"&|<>^()%!,;=@]""")}
+_UNQUOTABLE = {False: re.compile(r'["\\$`!]'), True: re.compile(r'["%&<>()@^|]|\\$')}
 
 
 def words_of(line: str, *, windows: bool = _WINDOWS) -> list[str]:
@@ -68,8 +69,8 @@ def variables_in(line: str, environment: Mapping[str, str], *, windows: bool = _
         windows: by the rules of Windows.
     """
     known = {name.upper() for name in environment}
-    found = _VARIABLE.finditer(line) if windows else ()
-    return [one.group() for one in found if one[1].upper() in known or _NAME.fullmatch(one[1])]
+    found = _variables(line) if windows else ()
+    return [line[start:end] for start, end, name in found if name.upper() in known or _NAME.fullmatch(name)]
 
 
 def as_cmd_expands(line: str, environment: Mapping[str, str], *, windows: bool = _WINDOWS) -> str:
@@ -80,10 +81,21 @@ def as_cmd_expands(line: str, environment: Mapping[str, str], *, windows: bool =
         environment: the process's.
         windows: by the rules of Windows; elsewhere the line is as it is.
     """
-    if not windows:
-        return line
     values = {name.upper(): value for name, value in environment.items()}
-    return _VARIABLE.sub(lambda found: values.get(found[1].upper(), found.group()), line)
+    text, done = "", 0
+    for start, end, name in _variables(line) if windows else ():
+        if start >= done and name.upper() in values:
+            text += line[done:start] + values[name.upper()]
+            done = end
+    return text + line[done:]
+
+
+def _variables(line: str) -> Iterator[tuple[int, int, str]]:
+    """Where a variable's name stands between two percent signs, whether or not there is one of that name."""
+    places = [index for index, character in enumerate(line) if character == "%"]
+    for start, end in pairwise(places):
+        if end > start + 1:
+            yield start, end + 1, line[start + 1 : end].partition(":")[0]
 
 
 def arguments_of(words: Sequence[str]) -> list[str] | None:
@@ -131,7 +143,8 @@ def program_of(argument: str, executable: str, standard_path: Sequence[str]) -> 
     Args:
         argument: the first of this process's command line.
         executable: of the interpreter.
-        standard_path: directories where every program of this machine looks for others.
+        standard_path: directories where every program of this machine looks for others, in their order; none on
+            Windows, which looks in the working directory first, where anybody may have put a program of that name.
 
     Returns:
         ``rolekey`` where it is found there; else its whole path, or the interpreter's with ``-m rolekey``; None where
@@ -143,7 +156,8 @@ def program_of(argument: str, executable: str, standard_path: Sequence[str]) -> 
     if _stem(ours.name) != "rolekey" or not ours.is_file():
         interpreter = quoted(_short(executable))
         return None if interpreter is None else f"{interpreter} -m rolekey"
-    if any(_is_same(Path(directory, ours.name), ours) for directory in standard_path):
+    found = next((path for directory in standard_path if (path := Path(directory, ours.name)).exists()), None)
+    if found is not None and _is_same(found, ours):
         return "rolekey"
     return quoted(_short(str(ours)))
 

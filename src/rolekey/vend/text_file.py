@@ -24,6 +24,8 @@ LOCK_SECONDS = 10.0
 UNCHANGED = "nothing was changed"
 _ATTEMPTS = 10
 _FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+# On Windows an open file's ctime is when it was changed, a path's when it was created.
+_SAME = ("st_dev", "st_ino", "st_size", "st_mtime_ns", *(() if sys.platform == "win32" else ("st_ctime_ns",)))
 _NOT_OURS = "make the file and its directory this user's, or name another one in {}"
 _HINTS = {
     errno.EACCES: _NOT_OURS,
@@ -79,6 +81,7 @@ class TextFile:
             RolekeyError: as `change` does.
         """
         target = self._target()
+        self._check_attribute(target)
         with self._locked(target):
             found = self._read(target)
             change(found.text if found else "")
@@ -100,6 +103,7 @@ class TextFile:
             RolekeyError: as `change` does.
         """
         target = self._target()
+        self._check_attribute(target)
         with self._locked(target):
             for _ in range(_ATTEMPTS):
                 found = self._read(target)
@@ -118,6 +122,14 @@ class TextFile:
             with suppress(FileNotFoundError):
                 target.stat()
             return target
+
+    def _check_attribute(self, target: Path) -> None:
+        """Refuse a file that Windows would not let go: nothing of it is then half done."""
+        if sys.platform == "win32" and target.exists() and not os.access(target, os.W_OK):
+            raise CredentialsFileError(
+                f"{target} is marked read-only",
+                hint=f'attrib -r "{target}", or name another one in {self._variable}; {UNCHANGED}',
+            )
 
     @contextmanager
     def _explained(self, path: Path, verb: str) -> Iterator[None]:
@@ -246,8 +258,7 @@ def _is_still(path: Path, before: os.stat_result | None) -> bool:
         now = path.lstat()
     except FileNotFoundError:
         return before is None
-    names = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
-    return before is not None and all(getattr(now, name) == getattr(before, name) for name in names)
+    return before is not None and all(getattr(now, name) == getattr(before, name) for name in _SAME)
 
 
 def _sync_directory(path: Path) -> None:

@@ -72,15 +72,20 @@ def test_an_encoding(encoding, windows, emulator, place):
     assert [json.loads(done.stdout)["AccessKeyId"]] == emulator.granted
 
 
+TOKEN = ("--private-key", "pkcs11:token=x")
 FAULTS = (
     (["--certificate", r"C:\no\leaf.pem"], 5, r"cannot read the certificate C:\no\leaf.pem: No such file"),
     (["--certificate", r"\\no-server\share\leaf.pem"], 5, r"cannot read the certificate \\no-server\share\leaf.pem"),
     (["--private-key", r"C:\no\leaf.key"], 3, r"cannot read the private key file C:\no\leaf.key: No such file"),
-    (["--private-key", r"C:\windows"], 3, r"cannot read the private key file C:\windows: Permission denied"),
+    (["--private-key", r"C:\windows"], 3, r"cannot read the private key file C:\windows: Is a directory"),
     (["--private-key", "C:leaf.key"], 2, "--private-key is a Windows path without a directory after its drive"),
     (["--certificate", "D:leaf.pem"], 2, "--certificate is a Windows path without a directory after its drive"),
     (["--private-key", "handle:0x81000001"], 2, "the key is in a TPM"),
     (["--private-key", "pkcs11:token=x", "--pkcs11-lib", r"C:\no.dll"], 3, r"C:\no.dll"),
+    (["--certificate", "'leaf.pem'"], 2, "--certificate is in single quotes"),
+    (["--certificate", r"C:\windows"], 5, r"cannot read the certificate C:\windows: Is a directory"),
+    (["--pin-source", "file:C:pin", *TOKEN], 2, "--pin-source is a Windows path without a directory after its drive"),
+    (["--pkcs11-lib", r"\\.\pipe\x", "--private-key", "pkcs11:token=x"], 3, r"\\.\pipe\x"),
     (["--endpoint", "http://127.0.0.1:9"], 6, "127.0.0.1"),
     (["--nonsense"], 2, "No such option '--nonsense'"),
     # Neither variables nor ~ nor patterns are put into a value.

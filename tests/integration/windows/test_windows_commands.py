@@ -1,5 +1,6 @@
 """rolekey's commands on Windows, with a key in a file: what they write, and where."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -24,18 +25,19 @@ def succeeded(done):
 
 
 def test_update(windows, options, emulator):
-    r"""`update --once` writes the profile into %USERPROFILE%\.aws\credentials, which nobody else gets at."""
-    assert succeeded(windows.run("rolekey", "update", "--once", "--profile", "web", *options)) == ""
+    r"""`update --once` writes the profile into %USERPROFILE%\.aws\credentials, which nobody else gets at; and again."""
     path = windows.home / ".aws" / "credentials"
-    text = path.read_text("utf-8")
-    assert text.startswith("[web]\n")
-    assert f"aws_access_key_id = {emulator.granted[0]}\n" in text
-    assert not path.stat().st_mode & 0o007
-    # Another program's profile stays; a file that is there is replaced.
+    for number in range(2):
+        assert succeeded(windows.run("rolekey", "update", "--once", "--profile", "web", *options)) == ""
+        text = path.read_text("utf-8")
+        assert text.startswith("[web]\n")
+        assert f"aws_access_key_id = {emulator.granted[number]}\n" in text
+        assert not path.stat().st_mode & 0o007
+    # Another program's profile stays.
     path.write_text("[other]\naws_access_key_id = AKIAOTHER\n" + text, "utf-8")
     assert succeeded(windows.run("rolekey", "update", "--once", "--profile", "web", *options)) == ""
     assert path.read_text("utf-8").startswith("[other]\naws_access_key_id = AKIAOTHER\n[web]\n")
-    assert emulator.granted[1] in path.read_text("utf-8")
+    assert emulator.granted[2] in path.read_text("utf-8")
 
 
 def test_exec(windows, options, emulator):
@@ -86,6 +88,9 @@ def test_configure(windows, options, emulator, tmp_path):
     config = (windows.home / ".aws/config").read_text("utf-8")
     program = windows.path(windows.place / "python" / "rolekey.exe")
     assert config == f"[profile web]\ncredential_process = {program} credential-process web\n\n"
+    # What it has written itself it can change.
+    succeeded(windows.run("rolekey", "configure", "web", "--timeout", "40"))
+    assert (windows.home / ".aws/config").read_text("utf-8") == config
     # As from another directory and with another PATH.
     program = "import boto3; print(boto3.Session(profile_name='web').get_credentials().access_key)"
     python = windows.path(windows.place / "python" / "python.exe")
@@ -113,6 +118,45 @@ def test_configure_from_a_folder_with_a_space(windows, options, emulator):
         assert succeeded(windows.run("python", "-c", ask)) == f"{emulator.granted[0]}\n"
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_file_that_is_read_only(windows, options):
+    """A file that is marked read-only stops `configure` before anything is written, and the remedy undoes the mark."""
+    config, identities = windows.home / ".aws/config", windows.home / "AppData/Roaming/rolekey/config.toml"
+    config.parent.mkdir()
+    config.write_text("[profile other]\n", "utf-8")
+    config.chmod(0o444)
+    done = windows.run("rolekey", "configure", "web", *options)
+    assert done.returncode == 8
+    assert done.stderr.splitlines()[1].startswith('rolekey: hint: attrib -r "C:\\users\\')
+    assert not identities.exists()
+    assert config.read_text("utf-8") == "[profile other]\n"
+    config.chmod(0o644)
+    succeeded(windows.run("rolekey", "configure", "web", *options))
+
+
+def test_exec_of_a_batch_file(windows, options, tmp_path):
+    """A batch file's argument that cmd would act on is refused: it would run with the credentials."""
+    batch = tmp_path / "show.CMD"
+    batch.write_text("@echo off\r\necho got %1\r\n")
+    odd = ["x&ver", '"&ver"', "%TEMP%", "a^b", "a|b", "a>b", "!x!"]
+    lines = [["exec", *options, "--", windows.path(batch), word] for word in ("plain", *odd)]
+    plain, *others = windows.run_lines(lines, tmp_path / "lines")
+    assert (plain[0], plain[1]) == (0, "got plain\n")
+    for code, output, errors in others:
+        assert (code, output) == (126, "")
+        assert errors.startswith(f"rolekey: error: {windows.path(batch)} is a batch file")
+
+
+def test_many_processes(windows, options, emulator):
+    """Twelve processes that find the cache empty at once ask the service once, and print the same credentials."""
+    with contextlib.ExitStack() as stack:
+        words = ("rolekey", "credential-process", "--timeout", "100", *options)
+        started = [stack.enter_context(windows.start(*words)) for _ in range(12)]
+        answers = [process.communicate(timeout=120) for process in started]
+    assert {process.returncode for process in started} == {0}
+    assert len(set(answers)) == 1
+    assert len(emulator.requests) == 1
 
 
 LINES = {

@@ -154,7 +154,7 @@ def _to_be_changed(bench: Bench) -> Run:
     return bench.with_flags(USER_PIN_TO_BE_CHANGED)
 
 
-@broken("a PIN file that others can read", "PIN source", "mode is 0644")
+@broken("a PIN file that others can read", "PIN source", "has mode 0644")
 def _open_pin_file(bench: Bench) -> Run:
     path = bench.directory / "pin"
     path.write_text(bench.token.user_pin, encoding="ascii")

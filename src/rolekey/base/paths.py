@@ -43,8 +43,8 @@ def unreadable_reason(path: Path, error: OSError) -> tuple[str, str]:
         path: the file.
         error: of opening or reading it.
     """
-    if path.is_dir():
-        return "Is a directory", "name a file in it"
+    # Windows says of a directory that it may not be read.
+    reason = "Is a directory" if _WINDOWS and path.is_dir() else str(error.strerror)
     if isinstance(error, FileNotFoundError) and _UNEXPANDED.match(str(path)):
-        return str(error.strerror), "write the whole path: rolekey puts in neither variables nor ~"
-    return str(error.strerror), "check the path and the permissions of the file and its directories"
+        return reason, "write the whole path: rolekey puts in neither variables nor ~"
+    return reason, "check the path and the permissions of the file and its directories"

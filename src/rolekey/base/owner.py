@@ -10,8 +10,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from rolekey.value import Value
-
 #: What others must not be allowed: anything, or to change it.
 ANY_USE, CHANGE = 0o077, 0o022
 if sys.platform == "win32":
@@ -20,7 +18,7 @@ else:
     ADMINISTRATOR, GROUP_REMEDY = "root", "; --pin-file-group-readable lets the group read it (0640)"
 
 
-class Access(Value):
+class Access:
     """Who gets at a file besides this user (and the system's administrators, who get at everything).
 
     Args:
@@ -29,9 +27,10 @@ class Access(Value):
         remedy: the command that closes it to them.
     """
 
-    owner: str | None
-    opening: str | None
-    remedy: str
+    def __init__(self, owner: str | None, opening: str | None, remedy: str) -> None:
+        self.owner = owner
+        self.opening = opening
+        self.remedy = remedy
 
     @property
     def fault(self) -> str | None:

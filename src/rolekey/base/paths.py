@@ -1,12 +1,8 @@
 """What is no path although it stands where one belongs, and why a path leads nowhere."""
 
-import re
 import sys
 from pathlib import Path
 
-_DRIVE = re.compile(r"[A-Za-z]:(?![\\/])")
-_URL_OF_DRIVE = re.compile(r"/{1,3}(?=[A-Za-z]:[\\/])")
-_UNEXPANDED = re.compile(r"~|\$|.*%[A-Za-z_][A-Za-z0-9_()]*%")
 _WINDOWS = sys.platform == "win32"
 
 
@@ -18,7 +14,7 @@ def path_fault(text: str) -> tuple[str, str] | None:
     """
     if _WINDOWS and len(text) > 1 and text[0] == text[-1] == "'":
         return "in single quotes, which are a part of it on Windows", "write it in double quotes, or without any"
-    if len(text) < 3 or not _DRIVE.match(text):
+    if not _has_drive(text) or text[2] in "\\/":
         return None
     if _WINDOWS:
         return (
@@ -31,9 +27,15 @@ def path_fault(text: str) -> tuple[str, str] | None:
     )
 
 
+def _has_drive(text: str) -> bool:
+    return len(text) > 2 and text[1] == ":" and text[0].isascii() and text[0].isalpha()
+
+
 def path_of_url(path: str) -> str:
     """What follows ``file:`` or ``file://`` as a path; on Windows a drive may stand after slashes (RFC 8089, E.2)."""
-    return _URL_OF_DRIVE.sub("", path, count=1) if _WINDOWS else path
+    rest = path.lstrip("/")
+    is_url = _WINDOWS and len(path) - len(rest) <= 3 and _has_drive(rest) and rest[2] in "\\/"
+    return rest if is_url else path
 
 
 def unreadable_reason(path: Path, error: OSError) -> tuple[str, str]:
@@ -45,6 +47,6 @@ def unreadable_reason(path: Path, error: OSError) -> tuple[str, str]:
     """
     # Windows says of a directory that it may not be read.
     reason = "Is a directory" if _WINDOWS and path.is_dir() else str(error.strerror)
-    if isinstance(error, FileNotFoundError) and _UNEXPANDED.match(str(path)):
+    if isinstance(error, FileNotFoundError) and (str(path)[:1] in "~$" or str(path).count("%") > 1):
         return reason, "write the whole path: rolekey puts in neither variables nor ~"
     return reason, "check the path and the permissions of the file and its directories"

@@ -20,8 +20,8 @@ from rolekey.errors import ConfigurationError
 
 # X-Amz-X509-Chain alone has 50 KB with five ML-DSA certificates.
 _LIMITS = http_server.Limits(header_bytes=256 * 1024)
-# What a line ends with that is not the command's last: PowerShell's way on Windows.
-_GOES_ON = "`" if sys.platform == "win32" else "\\"
+# Between two options: cmd and PowerShell go on in the next line in different ways.
+_BETWEEN = " " if sys.platform == "win32" else " \\\n"
 _FILE = click.Path(path_type=Path)
 
 
@@ -136,10 +136,10 @@ def _sts(url: str, environment: Mapping[str, str]) -> STS:
 
 def _announcement(url: str, configuration: Configuration) -> list[str]:
     profile = next(iter(configuration.profiles.values()))
-    return [
-        f"listening on {url}",
-        f"--endpoint {url} {_GOES_ON}",
-        f"--trust-anchor-arn {shell_word(next(iter(configuration.trust_anchors)))} {_GOES_ON}",
-        f"--profile-arn {shell_word(profile.arn)} {_GOES_ON}",
+    options = (
+        f"--endpoint {url}",
+        f"--trust-anchor-arn {shell_word(next(iter(configuration.trust_anchors)))}",
+        f"--profile-arn {shell_word(profile.arn)}",
         f"--role-arn {shell_word(profile.role_arns[0])}",
-    ]
+    )
+    return [f"listening on {url}", _BETWEEN.join(options)]

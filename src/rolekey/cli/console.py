@@ -4,13 +4,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 if sys.platform == "win32":
     import ctypes
     import msvcrt
     import time
 
-    _INPUT, _OUTPUT = "CONIN$", "CONOUT$"
+    _INPUT, _OUTPUT, _FLAGS = "CONIN$", "CONOUT$", os.O_RDWR
     _ECHO, _LINE, _PROCESSED = 0x4, 0x2, 0x1
     _END_OF_INPUT = "\x1a"  # Ctrl-Z
     _LONGEST = 4096
@@ -18,47 +19,27 @@ if sys.platform == "win32":
     _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
     _kernel32.GetConsoleMode.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     _kernel32.SetConsoleMode.argtypes = (ctypes.c_void_p, ctypes.c_uint32)
-    _kernel32.ReadConsoleW.argtypes = (
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-        ctypes.c_uint32,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-    )
+    _kernel32.ReadConsoleW.argtypes = (*(2 * [ctypes.c_void_p]), ctypes.c_uint32, *(2 * [ctypes.c_void_p]))
 
-    def has_terminal() -> bool:
-        """Whether there is a terminal that somebody can be asked on."""
-        try:
-            for name in (_INPUT, _OUTPUT):
-                os.close(os.open(name, os.O_RDWR))
-        except OSError:
-            return False
-        return True
+    def _mode_of(descriptor: int) -> int:
+        mode = ctypes.c_uint32()
+        if not _kernel32.GetConsoleMode(msvcrt.get_osfhandle(descriptor), ctypes.byref(mode)):
+            raise ctypes.WinError(ctypes.get_last_error())
+        return mode.value
 
-    def write_line(text: str) -> None:
-        """Write a line on the terminal.
+    def _set_mode(descriptor: int, mode: int) -> None:
+        _kernel32.SetConsoleMode(msvcrt.get_osfhandle(descriptor), mode)
 
-        Raises:
-            OSError: there is none.
-        """
+    def _ask(question: str) -> str:
         with open(_OUTPUT, "w", encoding="utf-8") as console:  # noqa: PTH123 - a device
-            console.write(f"{text}\n")
-
-    def read_hidden(question: str) -> str:
-        """Ask, and read a line that is not shown; between both, restored() must be in force.
-
-        Args:
-            question: is shown.
-
-        Raises:
-            EOFError: the input has ended.
-        """
-        with open(_OUTPUT, "w", encoding="utf-8") as console, open(_INPUT, encoding="utf-8") as keyboard:  # noqa: PTH123 - devices
-            handle = msvcrt.get_osfhandle(keyboard.fileno())
-            _kernel32.SetConsoleMode(handle, (_mode_of(handle) & ~_ECHO) | _LINE | _PROCESSED)
-            console.write(question)
-            console.flush()
-            line = _read_line(handle)
+            descriptor = os.open(_INPUT, _FLAGS)
+            try:
+                _set_mode(descriptor, (_mode_of(descriptor) & ~_ECHO) | _LINE | _PROCESSED)
+                console.write(question)
+                console.flush()
+                line = _read_line(msvcrt.get_osfhandle(descriptor))
+            finally:
+                os.close(descriptor)
             console.write("\n")
         return line
 
@@ -74,70 +55,67 @@ if sys.platform == "win32":
             raise EOFError
         return text.rstrip("\r\n")
 
-    @contextmanager
-    def restored() -> Iterator[None]:
-        """Leave the terminal as it was at the beginning of a with block."""
-        descriptor = os.open(_INPUT, os.O_RDWR)
-        try:
-            handle = msvcrt.get_osfhandle(descriptor)
-            mode = _mode_of(handle)
-            try:
-                yield
-            finally:
-                _kernel32.SetConsoleMode(handle, mode)
-        finally:
-            os.close(descriptor)
-
-    def _mode_of(handle: int) -> int:
-        mode = ctypes.c_uint32()
-        if not _kernel32.GetConsoleMode(handle, ctypes.byref(mode)):
-            raise ctypes.WinError(ctypes.get_last_error())
-        return mode.value
-
 else:
-    _TERMINAL = "/dev/tty"
+    _INPUT = _OUTPUT = "/dev/tty"
+    _FLAGS = os.O_RDWR | os.O_NOCTTY
 
-    def has_terminal() -> bool:
-        """Whether there is a terminal that somebody can be asked on."""
-        try:
-            os.close(os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY))
-        except OSError:
-            return False
-        return True
+    def _mode_of(descriptor: int) -> list[Any]:
+        import termios  # noqa: PLC0415 - slow to import; mostly nobody is asked
 
-    def write_line(text: str) -> None:
-        """Write a line on the terminal.
+        return termios.tcgetattr(descriptor)
 
-        Raises:
-            OSError: there is none.
-        """
-        with open(_TERMINAL, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - a device
-            terminal.write(f"{text}\n")
+    def _set_mode(descriptor: int, mode: list[Any]) -> None:
+        import termios  # noqa: PLC0415 - as above
 
-    def read_hidden(question: str) -> str:
-        """Ask, and read a line that is not shown; between both, restored() must be in force.
+        termios.tcsetattr(descriptor, termios.TCSAFLUSH, mode)
 
-        Args:
-            question: is shown.
-
-        Raises:
-            EOFError: the input has ended.
-        """
-        import getpass  # noqa: PLC0415 - slow to import; mostly nobody is asked
+    def _ask(question: str) -> str:
+        import getpass  # noqa: PLC0415 - as above
 
         return getpass.getpass(question)
 
-    @contextmanager
-    def restored() -> Iterator[None]:
-        """Leave the terminal as it was at the beginning of a with block."""
-        import termios  # noqa: PLC0415 - slow to import; mostly nobody is asked
 
-        terminal = os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY)
+def has_terminal() -> bool:
+    """Whether there is a terminal that somebody can be asked on."""
+    try:
+        for name in {_INPUT, _OUTPUT}:
+            os.close(os.open(name, _FLAGS))
+    except OSError:
+        return False
+    return True
+
+
+def write_line(text: str) -> None:
+    """Write a line on the terminal.
+
+    Raises:
+        OSError: there is none.
+    """
+    with open(_OUTPUT, "w", encoding="utf-8") as terminal:  # noqa: PTH123 - a device
+        terminal.write(f"{text}\n")
+
+
+def read_hidden(question: str) -> str:
+    """Ask, and read a line that is not shown. It is for restored() to bring the echo back.
+
+    Args:
+        question: is shown.
+
+    Raises:
+        EOFError: the input has ended.
+    """
+    return _ask(question)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Leave the terminal as it was at the beginning of a with block."""
+    descriptor = os.open(_INPUT, _FLAGS)
+    try:
+        mode = _mode_of(descriptor)
         try:
-            attributes = termios.tcgetattr(terminal)
-            try:
-                yield
-            finally:
-                termios.tcsetattr(terminal, termios.TCSAFLUSH, attributes)
+            yield
         finally:
-            os.close(terminal)
+            _set_mode(descriptor, mode)
+    finally:
+        os.close(descriptor)

@@ -129,7 +129,7 @@ def choose(
 
 
 def _none(selected: list[StoredCertificate], reference: StoreReference) -> KeyNotFoundError:
-    if selected:
+    if len({entry.certificate for entry in selected}) == 1:
         return KeyNotFoundError(
             f"the store has no private key of {describe(selected[0].certificate)} in {selected[0].place}",
             hint="import certificate and key together (a PFX file), or put the smart card with the key in",

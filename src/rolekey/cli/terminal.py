@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from rolekey.cli import console
-from rolekey.cli.process import ENDING_SIGNALS
 from rolekey.deadline import Deadline
 from rolekey.errors import PinRequiredError, printable
 from rolekey.secret import Secret
@@ -97,6 +96,8 @@ def signals_raise() -> Iterator[None]:
         yield
         return
 
+    from rolekey.cli.process import ENDING_SIGNALS  # noqa: PLC0415 - not for one that asks nobody
+
     def end(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
@@ -114,6 +115,8 @@ def signals_held() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    from rolekey.cli.process import ENDING_SIGNALS  # noqa: PLC0415 - as above
+
     came: list[int] = []
     numbers = (signal.SIGINT, *ENDING_SIGNALS)
     before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}

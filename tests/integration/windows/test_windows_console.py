@@ -121,3 +121,17 @@ def test_ctrl_break(command, windows, tmp_path, emulator):
         console.wait_for(lambda: QUESTION in console.shown)
         wanted.touch()
         check_interrupted(console, emulator, 149)
+
+
+def test_a_reminder(windows, tmp_path):
+    """That a token waits for a touch is said on the console, whatever stdout is."""
+    say = (
+        "from rolekey.cli.terminal import Terminal; from rolekey.deadline import Deadline; "
+        "Terminal(Deadline(5)).remind('touch the token \x1b[31m now')"
+    )
+    with Console(windows, tmp_path, "python", "-c", say) as console:
+        console.wait_for(lambda: "touch the token" in console.shown)
+        result = console.result()
+    assert (result["code"], result["stdout"]) == (0, "")
+    assert "now" in console.shown
+    assert result["before"] == result["after"]

@@ -55,7 +55,7 @@ MINIMUM_TESTS = {
     "tmpfs": 3,
     "root": 14,
     "namespace": 81,
-    "windows": 98,
+    "windows": 106,
 }
 
 # What a fixture brings with it, so that no test has to say it twice.

@@ -1,4 +1,4 @@
-"""pack_library.py DIRECTORY ARCHIVE: puts CPython's library, compiled, into the archive where CPython looks for it first.
+"""pack_library.py DIRECTORY ARCHIVE: puts CPython's library, compiled, into the archive where CPython looks first.
 
 Opening a file is slow under Wine, and a start opens a hundred: with the archive `import boto3` takes 1.7 s in place of
 2.1, a new credential-process 2.5 in place of 2.9.

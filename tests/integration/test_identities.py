@@ -21,6 +21,9 @@ from support.emulator import running_emulator
 from support.process import rolekey
 from support.serve_process import ask, running_serve
 
+# How a line starts the rolekey that the tests run: not one of the programs that every terminal finds.
+PROGRAM = f"{sys.executable} -m rolekey"
+
 pytestmark = pytest.mark.rig("emulator")
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 HELPER = "/opt/aws/aws_signing_helper credential-process"
@@ -89,7 +92,7 @@ def test_configure(config, home, words, emulator):
         "timeout": 50.0,
     }
     after = config.read_bytes()
-    assert after == before + b"[profile prod]\ncredential_process = rolekey credential-process prod\n\n"
+    assert after == before + f"[profile prod]\ncredential_process = {PROGRAM} credential-process prod\n\n".encode()
     assert config.stat().st_mode & 0o777 == 0o644
     assert (home / ".config" / "rolekey" / "config.toml").stat().st_mode & 0o777 == 0o600
 
@@ -134,7 +137,7 @@ def test_from_aws_config(config, home, words, emulator):
     config.write_text(f"[profile old]\nregion = x\n{line}\noutput = json\n\n[profile z]\n")
     outcome = rolekey("configure", "prod", "--from-aws-config", "old", "--session-duration", "900")
     assert outcome.code == 0, outcome.stderr
-    new = "credential_process = rolekey credential-process prod"
+    new = f"credential_process = {PROGRAM} credential-process prod"
     assert config.read_text() == f"[profile old]\nregion = x\n{new}\noutput = json\n\n[profile z]\n"
     assert section(home)["certificate"] == str(home / "leaf.pem")
     assert section(home)["session-duration"] == 900
@@ -200,7 +203,7 @@ def test_another_profile(home, words):
     assert rolekey("configure", "two", *words, "--profile", "my own").code == 0
     parser = configparser.RawConfigParser()
     parser.read(home / ".aws" / "config")
-    assert parser['profile "my own"']["credential_process"] == "rolekey credential-process two"
+    assert parser['profile "my own"']["credential_process"] == f"{PROGRAM} credential-process two"
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def parsed_line(words: Sequence[str]) -> tuple[Sequence[str], dict[str, Any]]:
     arguments = arguments_of(words)
     if arguments is None:
         raise ConfigurationError(
-            "it starts neither rolekey (also by python -m rolekey) nor the official helper as credential-process",
+            "it is no credential-process of rolekey (also by python -m rolekey) or of the official helper",
             hint="put a program's path with a blank in double quotes; leave out a shell; or name another profile",
         )
     take.main(arguments, prog_name="credential-process", standalone_mode=False)

@@ -94,9 +94,12 @@ def tpm(swtpm: SWTPM) -> Iterator[SWTPM]:
     swtpm.assert_clean()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running_wine() -> Iterator[Windows]:
-    """Wine with a CPython for Windows and rolekey, for the whole run."""
+    """Wine with a CPython for Windows and rolekey, for a test module; the prefix is the run's.
+
+    Wine's server keeps looking at sockets of programs that were killed, and takes a whole processor for it.
+    """
     with running_windows() as windows:
         yield windows
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Literal, TypeVar
 
-from rolekey.base.advice import shell_word
+from rolekey.base.advice import in_quotes
 from rolekey.deadline import Deadline
 from rolekey.errors import DeadlineError, PinIncorrectError, PinNotUsableError, SignerError, Tries, printable
 from rolekey.pin_record import Directories, Entry, PinRecord, TokenName
@@ -118,7 +118,7 @@ class PinGuard:
 
     def _until(self, source: PinSource) -> str:
         changed = "until the file changes, or " if source.version else ""
-        return f"{changed}until you run `rolekey pin forget {shell_word(self._target.forget)}`"
+        return f"{changed}until you run `rolekey pin forget {in_quotes(self._target.forget)}`"
 
     def _refused_before(self, entry: Entry) -> PinIncorrectError:
         said = "was refused" if entry.state == "refused" else "may have been refused (the answer is not known)"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from rolekey.base.advice import shell_word
+from rolekey.base.advice import in_quotes
 from rolekey.deadline import Deadline
 from rolekey.errors import PinIncorrectError, PinLockedError, PinNotUsableError, Tries
 from rolekey.pin_guard import PinGuard, PinTarget
@@ -154,7 +154,7 @@ class TPMPasswords:
                 raise PinIncorrectError(
                     f"{holder.text} has a password: without one it was refused at {entry.at}, which is not tried again",
                     hint=f"give the password with {holder.option}; if it has none now, run "
-                    f"`rolekey pin forget {shell_word(holder.forget)}`",
+                    f"`rolekey pin forget {in_quotes(holder.forget)}`",
                 )
             try:
                 return run()

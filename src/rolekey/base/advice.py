@@ -17,6 +17,15 @@ else:
     PRIVATE_FILE = "a file of mode 0600"
 
 
+def in_quotes(uri: str) -> str:
+    """A URI as one word of a command line, in quotes whether or not it needs them.
+
+    Args:
+        uri: percent-encoded, so that there is no quote in it.
+    """
+    return f'"{uri}"' if sys.platform == "win32" else f"'{uri}'"
+
+
 def shell_word(text: str) -> str:
     """A text as one word of a command line that is to be typed: in quotes where it needs them.
 

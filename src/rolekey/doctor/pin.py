@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from rolekey.base.advice import FILE_FORM, NOBODY_TO_ASK_HERE, shell_word
+from rolekey.base.advice import FILE_FORM, NOBODY_TO_ASK_HERE, in_quotes
 from rolekey.doctor.context import Context
 from rolekey.doctor.finding import Verdict, failed, known, ok
 from rolekey.pin_record import TokenName, all_entries
@@ -72,7 +72,7 @@ def _refused(context: Context, holder: TokenName, source: PinSource) -> Verdict 
             said = "was refused" if entry.state == "refused" else "may have been refused (the answer is not known)"
             return failed(
                 f"the PIN from {entry.source} {said} at {entry.at} and has not changed: it is not sent again",
-                f"correct it, or `rolekey pin forget {shell_word(f'pkcs11:serial={entry.token.serial}')}`",
+                f"correct it, or `rolekey pin forget {in_quotes(f'pkcs11:serial={entry.token.serial}')}`",
             )
     if any(path.stem == holder.file_name for path in damaged):
         return failed(

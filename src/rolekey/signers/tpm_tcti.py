@@ -122,7 +122,7 @@ def _device_failure(path: Path, reason: str) -> SignerError:
 
 def _group_of(path: Path) -> str:
     if sys.platform != "win32":
-        with suppress(OSError, KeyError):
+        with suppress(OSError, KeyError, NotImplementedError):
             return path.group()
     return str(path.stat().st_gid)
 

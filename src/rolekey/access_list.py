@@ -29,6 +29,7 @@ _READ = 0x80000000 | 0x10000000 | 0x1  # GENERIC_READ, GENERIC_ALL, FILE_READ_DA
 _CHANGE = 0x40000000 | 0x10000000 | 0x80000 | 0x40000 | 0x10000 | 0x40 | 0x4 | 0x2
 _SYSTEM, _ADMINISTRATORS, _OWNER_RIGHTS, _EVERYONE = "S-1-5-18", "S-1-5-32-544", "S-1-3-4", "S-1-1-0"
 _INSTALLER = "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"  # owns what Windows came with
+_SHARED = 0x7  # as a file of os.open(): who finds a lock just made must not be refused it
 _GENERIC_WRITE, _CREATE_NEW, _NORMAL = 0x40000000, 1, 0x80
 _INVALID_HANDLE = c_void_p(-1).value
 
@@ -146,7 +147,7 @@ def is_private(target: int | str) -> bool:
 def create_file(path: str) -> int:
     """Create a file with a list of its own, and open it for writing; as os.open() with O_EXCL."""
     with _closed_to_others() as attributes:
-        handle = _kernel32.CreateFileW(path, _GENERIC_WRITE, 0, byref(attributes), _CREATE_NEW, _NORMAL, None)
+        handle = _kernel32.CreateFileW(path, _GENERIC_WRITE, _SHARED, byref(attributes), _CREATE_NEW, _NORMAL, None)
         if handle == _INVALID_HANDLE:
             raise _error(path)
     return msvcrt.open_osfhandle(handle, os.O_WRONLY | os.O_BINARY | os.O_NOINHERIT)
